@@ -1,0 +1,172 @@
+"""The control socket of a running daemon: who may connect is who may write to it (0660). Shell.
+
+The socket appears under its name only once it answers, so that a refused connection proves its daemon dead. Only root and the
+daemon's own user may stop it; the socket's group may ask.
+"""
+
+import os
+import socket
+import stat
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+import trio
+
+from flyfs.control.client import daemon_pid
+from flyfs.control.messages import (
+    REQUEST_BYTES,
+    PathRequest,
+    StatusRequest,
+    StopRequest,
+    decode_request,
+    encode_answer,
+    encode_error,
+)
+from flyfs.core.errors import ConfigError, Denied, FlyfsError, RemoteProtocolError
+from flyfs.core.urls import RemoteUrl, parse_url
+
+_CLIENT_S = 10.0
+"""How long one client may take to send a request and to receive its answer."""
+_CLIENTS = 32
+
+_log = structlog.get_logger("flyfs.control")
+
+
+class Handlers(Protocol):
+    """What a daemon answers from memory, without waiting for anything."""
+
+    def status(self) -> Mapping[str, object]:
+        """The status document."""
+        ...
+
+    def path_of(self, url: RemoteUrl) -> str:
+        """The absolute path of ``url`` under the mountpoint; raises FlyfsError where it has none."""
+        ...
+
+    def stop(self) -> None:
+        """Begins to end the mount and the daemon."""
+        ...
+
+
+class ControlServer:
+    """Serves one socket."""
+
+    def __init__(self, path: Path, handlers: Handlers) -> None:
+        self._path = path
+        self._handlers = handlers
+        self._slots = trio.CapacityLimiter(_CLIENTS)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serves until cancelled, then removes the socket; started once it answers.
+
+        Raises:
+            ConfigError: the directory or the socket cannot be made, or another daemon answers there.
+        """
+        with _listen(self._path) as listener:
+            inode = self._path.stat().st_ino
+            try:
+                async with trio.open_nursery() as clients:
+                    task_status.started()
+                    while True:
+                        await self._slots.acquire_on_behalf_of(token := object())
+                        try:
+                            connection, _ = await listener.accept()
+                        except BaseException:
+                            self._slots.release_on_behalf_of(token)
+                            raise
+                        clients.start_soon(self._serve, connection, token)
+            finally:
+                _remove(self._path, inode)
+
+    async def _serve(self, connection: trio.socket.SocketType, token: object) -> None:
+        try:
+            async with trio.SocketStream(connection) as stream:
+                with trio.move_on_after(_CLIENT_S):
+                    line = await _receive_line(stream)
+                    if line:
+                        await stream.send_all(self._answer(line, _user(connection)))
+        except (trio.BrokenResourceError, RemoteProtocolError) as error:
+            _log.debug("control.client.left", error=str(error))
+        finally:
+            self._slots.release_on_behalf_of(token)
+
+    def _answer(self, line: bytes, uid: int) -> bytes:
+        try:
+            match decode_request(line):
+                case StatusRequest():
+                    return encode_answer(dict(self._handlers.status()))
+                case PathRequest(url):
+                    return encode_answer(self._handlers.path_of(_url(url)))
+                case StopRequest():
+                    if uid not in (0, os.geteuid()):
+                        raise Denied("only root and the user who mounted it may end a mount")
+                    _log.info("control.stop.asked", uid=uid)
+                    self._handlers.stop()
+                    return encode_answer(None)
+        except FlyfsError as error:
+            return encode_error(error)
+
+
+def _url(text: str) -> RemoteUrl:
+    try:
+        return parse_url(text)
+    except ValueError as error:
+        raise RemoteProtocolError(str(error)) from error
+
+
+async def _receive_line(stream: trio.SocketStream) -> bytes:
+    """A request's line, empty where the client only looked whether somebody is there."""
+    received = bytearray()
+    while not received.endswith(b"\n"):
+        data = await stream.receive_some(4096)
+        if not data:
+            return b""
+        received += data
+        if len(received) > REQUEST_BYTES:
+            raise RemoteProtocolError(f"a request of more than {REQUEST_BYTES} bytes")
+    return bytes(received)
+
+
+def _user(connection: trio.socket.SocketType) -> int:
+    """The user id of who connected, from the kernel (unix(7), SO_PEERCRED: pid, uid, gid)."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    uid: int = struct.unpack("3i", credentials)[1]
+    return uid
+
+
+def _listen(path: Path) -> trio.socket.SocketType:
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        pid = daemon_pid(path)
+        if pid is not None:
+            raise ConfigError(f"{path}: the daemon {pid} already serves this mount; end it first")
+        raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            fresh = path.with_name(f".{os.getpid()}.sock")
+            fresh.unlink(missing_ok=True)
+            raw.bind(str(fresh))
+            fresh.chmod(0o660)
+            raw.listen(_CLIENTS)
+            fresh.rename(path)
+        except BaseException:
+            raw.close()
+            raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(
+            f"{path}: the control socket cannot be made: {reason}; choose another place with --runtime-dir"
+        ) from error
+    return trio.socket.from_stdlib_socket(raw)
+
+
+def _remove(path: Path, inode: int) -> None:
+    """Removes our socket, not the one that a successor has put in its place."""
+    try:
+        found = path.lstat()
+        if stat.S_ISSOCK(found.st_mode) and found.st_ino == inode:
+            path.unlink()
+    except OSError as error:
+        _log.debug("control.socket.gone", error=str(error))

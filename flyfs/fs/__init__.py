@@ -1,0 +1,1 @@
+"""What the mounted tree looks like: names, inodes, attributes, open files; without FUSE."""

@@ -1,0 +1,1 @@
+"""Where remote files live: HTTP, its listings, and which addresses may be asked."""

@@ -1,0 +1,83 @@
+"""How hard one origin is asked: a few requests at a time, and none while it asked to be left alone. Shell.
+
+A permit is held from before a connection is chosen until the body is closed. Long bodies (whole files) can take all but two
+permits, so that a listing or a demanded piece never waits for them. Waiters are served in order.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import trio
+
+from flyfs.core.errors import Unavailable
+
+PERMITS_PER_ORIGIN = 8
+"""Enough to fill a line with ranged requests; a browser opens six connections to an origin."""
+_KEPT_FOR_SHORT = 2
+_ORIGINS_REMEMBERED = 1024
+
+
+class _OriginState:
+    __slots__ = ("all", "asked_away_until", "holders", "long")
+
+    def __init__(self, permits: int) -> None:
+        self.all = trio.CapacityLimiter(permits)
+        self.long = trio.CapacityLimiter(max(permits - _KEPT_FOR_SHORT, 1))
+        self.asked_away_until = -math.inf
+        self.holders = 0
+
+
+class OriginPermits:
+    """The permits of all origins, by ``scheme://authority``."""
+
+    def __init__(self, permits_per_origin: int = PERMITS_PER_ORIGIN) -> None:
+        self._permits = permits_per_origin
+        self._states: OrderedDict[str, _OriginState] = OrderedDict()
+
+    @asynccontextmanager
+    async def permit(self, origin: str, *, long: bool = False) -> AsyncGenerator[None, None]:
+        """Holds one permit; waits for it where all are taken.
+
+        Raises:
+            Unavailable: the origin asked to be left alone; ``retry_after_s`` says for how long still.
+        """
+        state = self._state_of(origin)
+        state.holders += 1
+        try:
+            async with AsyncExitStack() as held:
+                self._check_welcome(origin, state)
+                token = object()  # a task may hold several permits, so the request is the borrower
+                for limiter in (state.long, state.all) if long else (state.all,):
+                    await limiter.acquire_on_behalf_of(token)
+                    held.callback(limiter.release_on_behalf_of, token)
+                self._check_welcome(origin, state)  # it may have said so while we waited
+                yield
+        finally:
+            state.holders -= 1
+
+    def leave_alone(self, origin: str, seconds: float) -> None:
+        """The origin answered 429 or 503 with Retry-After: nobody is let through for ``seconds``."""
+        state = self._state_of(origin)
+        state.asked_away_until = max(state.asked_away_until, trio.current_time() + seconds)
+
+    def _check_welcome(self, origin: str, state: _OriginState) -> None:
+        left_s = state.asked_away_until - trio.current_time()
+        if left_s > 0:
+            raise Unavailable(f"{origin} asked to be left alone for another {left_s:.0f} s", retry_after_s=left_s)
+
+    def _state_of(self, origin: str) -> _OriginState:
+        state = self._states.get(origin)
+        if state is None:
+            state = self._states[origin] = _OriginState(self._permits)
+            self._forget_idle()
+        self._states.move_to_end(origin)
+        return state
+
+    def _forget_idle(self) -> None:
+        now = trio.current_time()
+        for origin in list(self._states)[: max(len(self._states) - _ORIGINS_REMEMBERED, 0)]:
+            state = self._states[origin]
+            if not state.holders and state.asked_away_until <= now:
+                del self._states[origin]

@@ -1,0 +1,223 @@
+"""The files of one blob on this disk (docs/reference/store-format.md). Shell; its methods may wait for the disk.
+
+``head`` says what the blob is, ``data`` holds its bytes at their place (sparse), ``digests`` what proves them, ``durable``
+which pieces survived a sync. A damaged file costs its blob's pieces at most; what is loaded is consistent in itself.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from flyfs.core.bitmap import Bitmap
+from flyfs.core.blob import Blob
+from flyfs.core.errors import Corrupt, Unavailable
+from flyfs.core.ids import BlobId, PieceIndex
+from flyfs.core.manifest import PAGE_PIECES, Fork, Manifest, SignedDigests
+from flyfs.store import effects
+from flyfs.wire.records import decode_record, decode_records, encode_record, encode_records
+
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+HEAD, DATA, DIGESTS, DURABLE = "head", "data", "digests", "durable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DurablePieces:
+    """The content of ``durable``.
+
+    Attributes:
+        piece_size: bytes per piece, because the bitmap means nothing on another grid.
+        pieces: the bitmap (``core.bitmap``).
+    """
+
+    blob_id: BlobId
+    piece_size: int
+    pieces: bytes
+
+
+def directory_of(blob_id: BlobId) -> str:
+    """Where a blob lies below ``blobs``: 256 directories, so that none grows too large."""
+    return f"{blob_id[:2]}/{blob_id}"
+
+
+class BlobFiles:
+    """Descriptors of one blob's directory and data file, and what is done through them.
+
+    All paths are relative to the open directory: once set aside, a blob's files can never be taken for its successor's.
+    """
+
+    def __init__(self, blobs_fd: int, blob: Blob) -> None:
+        """``blobs_fd`` is the directory ``blobs``; nothing is opened yet."""
+        self.blob = blob
+        self.data_fd = -1
+        self._directory_fd = -1
+        self._blobs_fd = blobs_fd
+        self._digests_bytes = 0  # good ones
+        self._names_synced = False
+
+    @classmethod
+    def create(cls, blobs_fd: int, blob: Blob) -> "BlobFiles":
+        """A new blob without any piece. Raises OSError."""
+        files = cls(blobs_fd, blob)
+        effects.ensure_directory(blobs_fd, blob.id[:2])
+        effects.make_directory(blobs_fd, directory_of(blob.id))
+        files._directory_fd = os.open(directory_of(blob.id), effects.DIRECTORY, dir_fd=blobs_fd)
+        try:
+            files.data_fd = effects.create_file(files._directory_fd, DATA, blob.size)
+            os.close(effects.create_file(files._directory_fd, DIGESTS))
+            # Last, because a directory without a head is no blob. It need not outlive the machine before a piece does.
+            effects.replace_file(files._directory_fd, HEAD, encode_record(blob), sync=False)
+        except OSError:
+            files.close()
+            raise
+        return files
+
+    @property
+    def is_open(self) -> bool:
+        """Whether descriptors are open."""
+        return self.data_fd >= 0
+
+    def open(self) -> None:
+        """Opens the descriptors.
+
+        Raises:
+            Corrupt: the files are not there, or the data file is no file of the blob's size.
+            Unavailable: they cannot be opened now, for want of descriptors or memory.
+        """
+        try:
+            self._directory_fd = os.open(directory_of(self.blob.id), effects.DIRECTORY, dir_fd=self._blobs_fd)
+            self.data_fd = os.open(DATA, effects.WRITE, dir_fd=self._directory_fd)
+            found = os.fstat(self.data_fd)
+        except OSError as error:
+            self.close()
+            raise _meaning_of(error, self.blob.id) from error
+        if not stat.S_ISREG(found.st_mode) or found.st_size != self.blob.size:
+            self.close()
+            raise Corrupt(f"the data file of blob {self.blob.id} has {found.st_size} bytes, not {self.blob.size}")
+
+    def close(self) -> None:
+        """Closes them; twice is fine."""
+        for fd in (self.data_fd, self._directory_fd):
+            if fd >= 0:
+                os.close(fd)
+        self.data_fd = self._directory_fd = -1
+
+    def load(self) -> tuple[Bitmap, Manifest]:
+        """Opens the descriptors and reads which pieces are durable, and the digests that prove them.
+
+        Raises:
+            Corrupt, Unavailable: as ``open``.
+        """
+        self.open()
+        try:
+            manifest = self._load_digests()
+            durable = read_durable(self._directory_fd, self.blob)
+        except OSError as error:
+            self.close()
+            raise _meaning_of(error, self.blob.id) from error
+        _discard_unprovable(durable, manifest)
+        return durable, manifest
+
+    def sync_data(self) -> None:
+        """What was written to the data file is on the disk. Raises OSError: then nobody knows what is."""
+        effects.sync_data(self.data_fd)
+
+    def append_digests(self, batches: Iterable[SignedDigests]) -> None:
+        """Adds batches behind the good ones, on the disk. Raises OSError: then none counts, and they can be appended again."""
+        self._sync_names()
+        records = encode_records(batches)
+        fd = os.open(DIGESTS, effects.WRITE, dir_fd=self._directory_fd)
+        try:
+            effects.write_at(fd, records, self._digests_bytes)
+            effects.set_length(fd, self._digests_bytes + len(records))  # a torn attempt may have been longer
+            effects.sync_data(fd)
+        finally:
+            os.close(fd)
+        self._digests_bytes += len(records)
+
+    def replace_durable(self, durable: Bitmap) -> None:
+        """These pieces count after a restart. The data and their digests must be on the disk. Raises OSError."""
+        self._sync_names()
+        effects.replace_file(self._directory_fd, DURABLE, encode_record(_durable_record(self.blob, durable)), sync=True)
+
+    def _sync_names(self) -> None:
+        """Once per session, before anything else becomes durable: the head, and the names on the way to it, are on the disk."""
+        if self._names_synced:
+            return
+        fd = os.open(HEAD, effects.READ, dir_fd=self._directory_fd)
+        try:
+            effects.sync_data(fd)
+        finally:
+            os.close(fd)
+        effects.sync_entries(self._directory_fd)
+        above = os.open(self.blob.id[:2], effects.DIRECTORY, dir_fd=self._blobs_fd)
+        try:
+            effects.sync_entries(above)
+        finally:
+            os.close(above)
+        effects.sync_entries(self._blobs_fd)
+        self._names_synced = True
+
+    def _load_digests(self) -> Manifest:
+        """The digests on disk; a torn or damaged tail is cut off, batches that do not fit are left out."""
+        manifest = Manifest(self.blob.id, len(self.blob.grid))
+        try:
+            content = effects.read_file(self._directory_fd, DIGESTS)
+        except FileNotFoundError:
+            os.close(effects.create_file(self._directory_fd, DIGESTS))
+            content = b""
+        batches, self._digests_bytes = decode_records(SignedDigests, content)
+        for batch in batches:
+            try:
+                manifest.add(batch)
+            except (ValueError, Fork):  # a file that somebody changed: what it does not prove is fetched again
+                continue
+        return manifest
+
+
+def read_head(directory_fd: int, blob_id: BlobId) -> Blob:
+    """The blob that a blob's directory is for.
+
+    Raises:
+        Corrupt: the head is damaged, or of another blob.
+        OSError: it is not there, or cannot be read now.
+    """
+    blob = decode_record(Blob, effects.read_file(directory_fd, HEAD))
+    if blob.id != blob_id:
+        raise Corrupt(f"the head of blob {blob_id} is of blob {blob.id}")
+    return blob
+
+
+def read_durable(directory_fd: int, blob: Blob) -> Bitmap:
+    """The pieces that are marked durable; none where the file is missing, damaged or of another grid. Raises OSError."""
+    try:
+        record = decode_record(DurablePieces, effects.read_file(directory_fd, DURABLE))
+        if (record.blob_id, record.piece_size) == (blob.id, blob.piece_size):
+            return Bitmap.from_bytes(record.pieces, len(blob.grid))
+    except (FileNotFoundError, Corrupt, ValueError):
+        pass  # the pieces are fetched again: that is all it costs
+    return Bitmap(len(blob.grid))
+
+
+def _meaning_of(error: OSError, blob_id: BlobId) -> Corrupt | Unavailable:
+    """Files that cannot be opened or read are damage, unless the process is short of something."""
+    message = f"cannot open the files of blob {blob_id}: {error.strerror}"
+    return Unavailable(message) if error.errno in _SHORTAGES else Corrupt(message)
+
+
+def _durable_record(blob: Blob, durable: Bitmap) -> DurablePieces:
+    return DurablePieces(blob_id=blob.id, piece_size=blob.piece_size, pieces=durable.to_bytes())
+
+
+def _discard_unprovable(durable: Bitmap, manifest: Manifest) -> None:
+    """Leaves the pieces whose digest is known; whole pages are told by their batches, because a blob may have 262,144 pieces."""
+    for first in range(0, durable.length, PAGE_PIECES):
+        stop = min(first + PAGE_PIECES, durable.length)
+        proved = first
+        for batch in manifest.batches(first // PAGE_PIECES):
+            if batch.first <= proved < batch.pieces.stop:
+                proved = batch.pieces.stop
+        for piece in map(PieceIndex, range(proved, stop)):
+            if piece in durable and manifest.digest_of(piece) is None:
+                durable.discard(piece)

@@ -1,0 +1,111 @@
+"""The few ways in which the store changes what is on the disk. Shell.
+
+Every lasting change goes through these functions, so that a crash test can stop after each of them. All raise ``OSError``.
+"""
+
+import os
+from contextlib import suppress
+
+FILE_MODE = 0o600
+DIRECTORY_MODE = 0o700
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+DIRECTORY = READ | os.O_DIRECTORY
+WRITE = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def create_file(directory_fd: int, name: str, size: int = 0) -> int:
+    """A new empty or sparse file of ``size`` bytes: its descriptor, read and write. There must be none of that name."""
+    fd = os.open(name, WRITE | os.O_CREAT | os.O_EXCL, FILE_MODE, dir_fd=directory_fd)
+    try:
+        os.ftruncate(fd, size)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def write_at(fd: int, data: bytes | memoryview, offset: int) -> None:
+    """All of ``data``, however many calls it takes."""
+    rest = memoryview(data)
+    while rest:
+        written = os.pwrite(fd, rest, offset)
+        rest = rest[written:]
+        offset += written
+
+
+def set_length(fd: int, size: int) -> None:
+    """Cuts or extends a file."""
+    os.ftruncate(fd, size)
+
+
+def sync_data(fd: int) -> None:
+    """A file's bytes and its length are on the disk."""
+    os.fdatasync(fd)
+
+
+def sync_entries(directory_fd: int) -> None:
+    """A directory's names are on the disk."""
+    os.fsync(directory_fd)
+
+
+def rename(name: str, new_name: str, *, directory_fd: int, new_directory_fd: int) -> None:
+    """Gives a file or directory another name at once, replacing the file that had it."""
+    os.rename(name, new_name, src_dir_fd=directory_fd, dst_dir_fd=new_directory_fd)
+
+
+def remove_file(directory_fd: int, name: str) -> None:
+    """Removes a name; that there is none is fine."""
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=directory_fd)
+
+
+def replace_file(directory_fd: int, name: str, data: bytes, *, sync: bool) -> None:
+    """A file with other content at once: readers, and a crash, find the old or the new one whole.
+
+    Args:
+        directory_fd: where.
+        name: of the file.
+        data: its new content.
+        sync: whether it is on the disk afterwards; without, it survives the process, but not the machine.
+    """
+    fresh = f".{name}.new"  # one name, so that crashes leave one at most; a file has one writer at a time
+    remove_file(directory_fd, fresh)
+    fd = create_file(directory_fd, fresh)
+    try:
+        write_at(fd, data, 0)
+        if sync:
+            sync_data(fd)
+        rename(fresh, name, directory_fd=directory_fd, new_directory_fd=directory_fd)
+    except OSError:
+        remove_file(directory_fd, fresh)
+        raise
+    finally:
+        os.close(fd)
+    if sync:
+        sync_entries(directory_fd)
+
+
+def read_file(directory_fd: int, name: str) -> bytes:
+    """A small file's whole content; FileNotFoundError where there is none."""
+    fd = os.open(name, READ, dir_fd=directory_fd)
+    try:
+        return b"".join(iter(lambda: os.read(fd, 1 << 20), b""))
+    finally:
+        os.close(fd)
+
+
+def names_in(directory_fd: int) -> list[str]:
+    """The names in an open directory, in no order."""
+    with os.scandir(directory_fd) as entries:
+        return [entry.name for entry in entries]
+
+
+def make_directory(directory_fd: int, name: str) -> None:
+    """A new directory, for our own eyes. There must be none of that name."""
+    os.mkdir(name, DIRECTORY_MODE, dir_fd=directory_fd)
+
+
+def ensure_directory(directory_fd: int, name: str) -> None:
+    """Makes a directory unless there is one."""
+    with suppress(FileExistsError):
+        make_directory(directory_fd, name)

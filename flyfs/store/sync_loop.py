@@ -1,0 +1,170 @@
+"""Carries out what ``write_order`` says: one sync or mark at a time, in a thread, while readers and writers go on. Shell."""
+
+import structlog
+import trio
+
+from flyfs.core.grid import MIB
+from flyfs.core.ids import BlobId, PieceIndex
+from flyfs.core.manifest import SignedDigests
+from flyfs.store.stored_blob import StoredBlob
+from flyfs.store.write_order import Command, MarkDurable, SyncBlob, WriteOrder
+
+MAX_UNSYNCED_BYTES = 1024 * MIB
+"""Beyond it writers wait: the kernel would stall them in the middle of a write instead, and a crash would lose more."""
+
+_log = structlog.get_logger()
+
+
+class SyncLoop:
+    """Keeps the order of writes for one store. A blob with something to sync or mark is pinned meanwhile."""
+
+    def __init__(self, order: WriteOrder, *, max_unsynced_bytes: int = MAX_UNSYNCED_BYTES) -> None:
+        self._order = order
+        self._max_unsynced_bytes = max_unsynced_bytes
+        self._at_work: dict[BlobId, StoredBlob] = {}
+        self._wake = trio.Event()
+        self._sleeps_until = float("-inf")  # while it works, nobody needs to wake it
+        self._progress = trio.Event()  # set, and replaced, when unsynced bytes get fewer
+        self._flushed = trio.Event()
+        self._scope = trio.CancelScope(shield=True)  # what was written is flushed also where the program is cancelled
+        self._disk = trio.CapacityLimiter(1)  # syncs must neither wait for writers nor for other threads' work
+
+    async def run(self) -> None:
+        """Syncs and marks until flushed; a cancelled scope around it does not end it before (``stop`` does)."""
+        try:
+            with self._scope:
+                await self._work()
+        finally:
+            self._flushed.set()
+
+    async def _work(self) -> None:
+        while not self._order.flushed:
+            self._wake = trio.Event()
+            commands = self._order.next_commands(trio.current_time())
+            for command in commands:
+                await self._carry_out(command)
+            if commands:
+                continue
+            self._sleeps_until = self._order.next_deadline()
+            with trio.move_on_at(self._sleeps_until):
+                await self._wake.wait()
+            self._sleeps_until = float("-inf")
+
+    async def flush(self) -> None:
+        """Syncs and marks all that was written; then ``run`` ends. Nothing may be written from now on."""
+        self._order.flush_requested()
+        self._wake.set()
+        await self._flushed.wait()
+
+    async def stop(self) -> None:
+        """Ends ``run``; returns when the disk has let go of the last descriptor."""
+        self._scope.cancel()
+        with trio.CancelScope(shield=True):  # a thread in fdatasync(2) cannot be left alone with a descriptor that closes
+            await self._flushed.wait()
+
+    def drop(self, stored: StoredBlob) -> None:
+        """Nothing of this blob is synced or marked any more."""
+        self._order.blob_dropped(stored.blob.id)
+        self._release(stored.blob.id)
+        self._tell_progress()
+
+    # -- events from the blobs --------------------------------------------------------------------------------------
+
+    async def wait_unsynced_room(self) -> None:
+        """Waits while too many bytes are written and not synced."""
+        while self._order.unsynced_bytes >= self._max_unsynced_bytes:
+            await self._progress.wait()
+
+    def piece_started(self, stored: StoredBlob, piece: PieceIndex) -> None:
+        """It is about to be written."""
+        self._order.piece_started(stored.blob.id, piece)
+
+    def piece_ended(self, stored: StoredBlob, piece: PieceIndex, *, written: bool) -> bool:
+        """It is written whole, or could not be; True where it counts."""
+        blob_id = stored.blob.id
+        if stored.dropped:  # the name may belong to a successor by now
+            return False
+        if not written:
+            self._order.piece_abandoned(blob_id, piece)
+            return False
+        size = stored.blob.grid.length_of(piece)
+        provable = stored.manifest.digest_of(piece) is not None
+        counts = self._order.piece_written(blob_id, piece, size, trio.current_time(), provable=provable)
+        self._changed(stored)
+        return counts
+
+    def digests_added(self, stored: StoredBlob, batch: SignedDigests) -> None:
+        """The manifest grew."""
+        self._order.digests_added(stored.blob.id, batch.pieces, trio.current_time())
+        self._changed(stored)
+
+    def forgotten(self, stored: StoredBlob) -> None:
+        """What was written of it and is not durable does not count any more."""
+        self._order.blob_dropped(stored.blob.id)
+
+    # -- the commands -----------------------------------------------------------------------------------------------
+
+    async def _carry_out(self, command: Command) -> None:
+        stored = self._at_work[command.blob_id]
+        stored.pin()  # a drop meanwhile must not close what the thread uses
+        try:
+            match command:
+                case SyncBlob():
+                    await self._sync(stored)
+                case MarkDurable(pieces=pieces):
+                    await self._mark(stored, pieces)
+        finally:
+            stored.unpin()
+        if not stored.dropped and not self._order.at_work(command.blob_id):
+            self._release(command.blob_id)
+        self._tell_progress()
+
+    async def _sync(self, stored: StoredBlob) -> None:
+        blob_id = stored.blob.id
+        try:
+            await trio.to_thread.run_sync(stored.sync_data, limiter=self._disk)
+        except OSError as error:
+            lost = self._order.sync_failed(blob_id)
+            if not stored.dropped:
+                stored.pieces_lost(lost)
+                _log.error("store.sync.failed", blob=blob_id, pieces=len(lost), reason=error.strerror)
+        else:
+            self._order.sync_finished(blob_id)
+
+    async def _mark(self, stored: StoredBlob, pieces: tuple[PieceIndex, ...]) -> None:
+        blob_id = stored.blob.id
+        batches = stored.unsaved_digests
+        try:
+            if batches:
+                await trio.to_thread.run_sync(stored.save_digests, batches, limiter=self._disk)
+                stored.digests_saved(len(batches))
+            if pieces:
+                durable = stored.durable.copy()
+                for piece in pieces:
+                    durable.add(piece)
+                await trio.to_thread.run_sync(stored.save_durable, durable, limiter=self._disk)
+        except OSError as error:
+            self._order.mark_failed(blob_id, trio.current_time())
+            _log.warning("store.mark.failed", blob=blob_id, pieces=len(pieces), reason=error.strerror)
+            return
+        self._order.mark_finished(blob_id, digests_wait=bool(stored.unsaved_digests))
+        if not stored.dropped:
+            stored.pieces_marked(pieces)
+
+    def _changed(self, stored: StoredBlob) -> None:
+        """Pins a blob that has work now, and wakes the loop where it would sleep too long."""
+        blob_id = stored.blob.id
+        if blob_id not in self._at_work and self._order.at_work(blob_id):
+            self._at_work[blob_id] = stored
+            stored.pin()
+        if self._order.next_deadline() < self._sleeps_until:
+            self._wake.set()
+
+    def _release(self, blob_id: BlobId) -> None:
+        stored = self._at_work.pop(blob_id, None)
+        if stored is not None:
+            stored.unpin()
+
+    def _tell_progress(self) -> None:
+        self._progress.set()
+        self._progress = trio.Event()

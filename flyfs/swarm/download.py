@@ -1,0 +1,296 @@
+"""One blob being read on this peer: carries out what the picker decides. Shell.
+
+A flight is one request for one piece: buffer, request, proof, digest, write; then the store has it and readers wake. Nothing
+here chooses; every outcome is an event for the picker.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+import trio
+
+from flyfs.core.bitmap import Bitmap
+from flyfs.core.blob import Blob
+from flyfs.core.errors import Corrupt, FlyfsError, NotFound, ProtocolError, Stale, StoreFull, Unavailable
+from flyfs.core.ids import BlobId, PeerId, PieceIndex
+from flyfs.core.manifest import Fork, SignedDigests
+from flyfs.core.signing import verify
+from flyfs.store.stored_blob import StoredBlob
+from flyfs.swarm.picker import SUPERNODE, CancelRequest, Fault, Picker, RequestPiece, Source, fault_of
+from flyfs.telemetry.latency import LatencyWindow
+from flyfs.transport.buffers import BufferPool
+from flyfs.wire.messages import Busy, Elsewhere, GetPiece, Message, Neighbour, NotHeld, Piece
+
+log = structlog.get_logger(__name__)
+
+
+class Surroundings(Protocol):
+    """What a download needs of the swarm around it."""
+
+    buffers: BufferPool
+    demand_latency: LatencyWindow
+
+    async def fetch(self, source: Source, message: GetPiece, into: memoryview, *, timeout_s: float) -> Message:
+        """Asks a source for a piece; raises Unavailable where it is gone."""
+        ...
+
+    def meet(self, blob_id: BlobId, neighbours: Sequence[Neighbour]) -> None:
+        """Gets in touch with neighbours for a blob."""
+        ...
+
+    def trusted_keys(self) -> frozenset[bytes]:
+        """Keys whose signatures over digests count."""
+        ...
+
+    def piece_came(self, source: Source, size: int) -> None:
+        """Counts verified bytes by where they came from."""
+        ...
+
+    def piece_rejected(self, source: Source, blob_id: BlobId) -> None:
+        """Counts, and reports, bytes that were not what they should be."""
+        ...
+
+    def retire(self, blob_id: BlobId, reason: str) -> None:
+        """Drops a blob that contradicts itself."""
+        ...
+
+
+@dataclass(slots=True)
+class _Waiter:
+    missing: set[PieceIndex]
+    done: trio.Event
+    error: FlyfsError | None = None
+
+
+class Download:
+    """Brings the wanted pieces of one blob into the store. ``run`` must be running."""
+
+    def __init__(self, stored: StoredBlob, around: Surroundings, *, timeout_s: float) -> None:
+        self.stored = stored
+        self.picker = Picker(stored.have, piece_size=stored.blob.piece_size, timeout_s=timeout_s)
+        self.bytes_from: dict[str, int] = {"peers": 0, "supernode": 0}
+        self.last_error: FlyfsError | None = None
+        self._around = around
+        self._changed = trio.Event()
+        self._waiting: dict[PieceIndex, list[_Waiter]] = {}
+        self._flights: dict[tuple[PieceIndex, Source], trio.CancelScope] = {}
+        self._scope = trio.CancelScope()
+        self._finishing = False
+        self._ended: FlyfsError | None = None
+
+    @property
+    def blob(self) -> Blob:
+        """The blob that is read."""
+        return self.stored.blob
+
+    async def run(self) -> None:
+        """Carries out the picker's commands until ``finish`` or ``stop``."""
+        unlisten = self.stored.listen(self._store_has)
+        self.stored.pin()
+        try:
+            with self._scope:
+                while not self._finished:  # a nursery takes a moment to close: somebody may have resumed meanwhile
+                    async with trio.open_nursery() as nursery:
+                        await self._carry_out(nursery)
+        finally:
+            self.stored.unpin()
+            unlisten()
+            self._ended = self._ended or Unavailable("the file was closed, or the mount is going away")
+            self.fail(self._ended)
+
+    @property
+    def _finished(self) -> bool:
+        return self._finishing and self.picker.idle
+
+    async def _carry_out(self, nursery: trio.Nursery) -> None:
+        while not self._finished:
+            self._changed = trio.Event()
+            now = trio.current_time()
+            for command in self.picker.next_commands(now):
+                match command:
+                    case RequestPiece():
+                        nursery.start_soon(self._fly, command)
+                    case CancelRequest(piece, source):
+                        self._cancel(piece, source)
+            with trio.move_on_at(self.picker.next_deadline(now)):
+                await self._changed.wait()
+
+    def finish(self) -> None:
+        """Nobody reads any more: what is under way arrives, nothing new is asked for, then ``run`` ends."""
+        self._finishing = True
+        self.picker.windows_moved(())
+        self.changed()
+
+    def resume(self) -> None:
+        """Somebody reads again before ``run`` ended."""
+        self._finishing = False
+
+    def stop(self, error: FlyfsError) -> None:
+        """Ends ``run`` at once; requests under way are given up, whoever waits for a piece, now or later, gets ``error``."""
+        self._ended = error
+        self.fail(error)
+        self._scope.cancel()
+
+    def changed(self) -> None:
+        """The picker was told something: let it decide."""
+        self._changed.set()
+
+    def fail(self, error: FlyfsError) -> None:
+        """Everybody who waits for a piece gets ``error``."""
+        self.last_error = error
+        for piece in self._waiting:
+            self._fail_piece(piece, error)
+
+    def _fail_piece(self, piece: PieceIndex, error: FlyfsError) -> None:
+        for waiter in self._waiting.get(piece, ()):
+            waiter.error = error
+            waiter.done.set()
+
+    async def wait(self, pieces: range) -> None:
+        """Returns once the store has all of ``pieces``; the caller sets the deadline.
+
+        Raises:
+            FlyfsError: they cannot be had (the version is over, the download was stopped).
+        """
+        missing = {PieceIndex(piece) for piece in pieces if piece not in self.stored.have}
+        if not missing:
+            return
+        if self._ended is not None:
+            raise self._ended.with_traceback(None)
+        waiter = _Waiter(missing, trio.Event())
+        demanded = tuple(missing)
+        for piece in demanded:
+            self._waiting.setdefault(piece, []).append(waiter)
+            self.picker.demand_added(piece)
+        self.changed()
+        since = trio.current_time()
+        try:
+            await waiter.done.wait()
+            self._around.demand_latency.add(trio.current_time() - since)
+        finally:
+            for piece in demanded:
+                self.picker.demand_removed(piece)
+                waiters = self._waiting.get(piece, [])
+                if waiter in waiters:
+                    waiters.remove(waiter)
+                if not waiters:
+                    self._waiting.pop(piece, None)
+        if waiter.error is not None:
+            raise waiter.error.with_traceback(None)  # several tasks raise it, each anew
+
+    def _store_has(self, piece: PieceIndex, durable: bool) -> None:
+        """The store has a piece: wake its readers. Invariant: runs between awaits, so no waiter is added meanwhile."""
+        if durable:
+            return
+        self.last_error = None
+        for waiter in self._waiting.pop(piece, []):
+            waiter.missing.discard(piece)
+            if not waiter.missing:
+                waiter.done.set()
+
+    def _cancel(self, piece: PieceIndex, source: Source) -> None:
+        scope = self._flights.get((piece, source))
+        if scope is not None:
+            scope.cancel()
+
+    async def _fly(self, command: RequestPiece) -> None:
+        piece, source = command.piece, command.source
+        size = self.blob.grid.length_of(piece)
+        with trio.CancelScope() as scope:
+            self._flights[piece, source] = scope
+            try:
+                buffers = self._around.buffers
+                loan = await buffers.lend(size) if command.demand else buffers.lend_nowait(size)
+                if loan is not None:
+                    with loan as view:
+                        await self._request(command, view)
+                else:
+                    self._failed(command, Fault.NO_BUFFER)
+            finally:
+                del self._flights[piece, source]
+                self.changed()
+
+    async def _request(self, command: RequestPiece, view: memoryview) -> None:
+        manifest = self.stored.manifest
+        message = GetPiece(
+            blob_id=self.blob.id,
+            piece=command.piece,
+            demand=command.demand,
+            proof=manifest.digest_of(command.piece) is None,
+            ahead=command.ahead,
+        )
+        try:
+            reply = await self._around.fetch(command.source, message, view, timeout_s=command.timeout_s)
+            await self._take(command, reply, view)
+        except FlyfsError as error:
+            self._went_wrong(command, error)
+        except trio.Cancelled:
+            self._failed(command, Fault.CANCELLED)
+            raise
+
+    async def _take(self, command: RequestPiece, reply: Message, view: memoryview) -> None:
+        """What follows from an answer. Raises FlyfsError where the bytes, or their proof, are wrong."""
+        match reply:
+            case Piece(piece=piece, proof=proof) if piece == command.piece:
+                if proof is not None:
+                    self._learn(proof, command.source)
+                await self.stored.write_piece(command.piece, view)
+                self._arrived(command, len(view))
+            case NotHeld():
+                self._failed(command, Fault.NOT_HELD)
+            case Busy(retry_after_s=retry_after_s):
+                self._failed(command, Fault.BUSY, retry_after_s=retry_after_s)
+            case Elsewhere(holders=holders) if command.source is SUPERNODE:
+                self.picker.redirected(command.piece, trio.current_time())
+                self._around.meet(self.blob.id, holders)
+            case _:
+                raise Corrupt(f"an answer that does not fit: {type(reply).__name__}")
+
+    def _went_wrong(self, command: RequestPiece, error: FlyfsError) -> None:
+        retry_after_s = error.retry_after_s if isinstance(error, Unavailable) else None
+        self._failed(command, fault_of(error), error, retry_after_s)
+        match error:
+            case Fork():
+                self._around.retire(self.blob.id, error.message)
+            case Corrupt() | ProtocolError():
+                self._around.piece_rejected(command.source, self.blob.id)
+                log.warning("swarm.piece.rejected", blob=self.blob.id, piece=command.piece, reason=error.message)
+            case Stale() | NotFound() if not self.picker.held_by_peer(command.piece):
+                self._fail_piece(command.piece, Stale(f"this version is over: {error.message}"))
+            case StoreFull():
+                self.fail(error)
+            case _:
+                pass
+
+    def _learn(self, proof: SignedDigests, source: Source) -> None:
+        """Takes over digests that a trusted key signed. Raises Corrupt (Fork where they contradict what is known).
+
+        The supernode's own word needs no check of its signature: its key came over the same session. The signature is for
+        those to whom these digests are handed on, and each of them checks it (decision record 5).
+        """
+        if proof.blob_id != self.blob.id or proof.pieces.stop > len(self.blob.grid):
+            raise Corrupt("digests of another blob")
+        if self.stored.manifest.knows(proof):
+            return
+        if source is not SUPERNODE or proof.key not in self._around.trusted_keys():
+            verify(proof, self._around.trusted_keys())
+        self.stored.add_digests(proof)
+
+    def _arrived(self, command: RequestPiece, size: int) -> None:
+        self.picker.piece_arrived(command.piece, command.source, trio.current_time())
+        self.bytes_from["supernode" if command.source is None else "peers"] += size
+        self._around.piece_came(command.source, size)
+
+    def _failed(
+        self, command: RequestPiece, fault: Fault, error: FlyfsError | None = None, retry_after_s: float | None = None
+    ) -> None:
+        if error is not None:
+            self.last_error = error
+        self.picker.request_failed(command.piece, command.source, fault, trio.current_time(), retry_after_s)
+
+    def peer_holds(self, peer: PeerId, have: bytes) -> None:
+        """A neighbour's whole bitmap arrived. Raises ValueError where it is not a bitmap of this blob."""
+        self.picker.peer_came(peer, Bitmap.from_bytes(have, len(self.blob.grid)))
+        self.changed()

@@ -1,0 +1,161 @@
+"""The side of a peer that serves others: pieces by ``sendfile``, bitmaps, and news of what was gained. Shell.
+
+News are coalesced for at most 50 ms, because each 100 ms of delay costs the swarm about one per cent.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import trio
+
+from flyfs.core.bitmap import runs_of
+from flyfs.core.errors import Unavailable
+from flyfs.core.ids import BlobId, PieceIndex
+from flyfs.store.stored_blob import StoredBlob
+from flyfs.transport.greeting import Greeted
+from flyfs.transport.link import Answer, FileRange, Link
+from flyfs.wire.messages import Busy, Digests, Done, Follow, GetDigests, GetPiece, Have, Holdings, Message, NotHeld, Piece, Ping
+
+ANNOUNCE_DELAY_S = 0.05
+MAX_SENDING = 16
+"""Pieces on their way out at once, over all connections; twice as many may wait, others are told to come back."""
+
+BUSY_RETRY_S = 0.1
+
+DEAF_AFTER_S = 5.0
+"""A follower that takes no news for this long is cut off; it dials again when it wants to."""
+
+
+class Shelf(Protocol):
+    """Where served blobs are found."""
+
+    def find(self, blob_id: BlobId) -> StoredBlob | None:
+        """The blob, None where it is not in the store."""
+        ...
+
+
+@dataclass(slots=True)
+class _News:
+    gained: list[PieceIndex] = field(default_factory=list)
+    durable: list[PieceIndex] = field(default_factory=list)
+
+
+class Announcer:
+    """Tells what was gained: to the supernode, and to each connection that follows the blob."""
+
+    def __init__(self, tell_supernode: Callable[[Message], Awaitable[None]]) -> None:
+        self._tell_supernode = tell_supernode
+        self._followers: dict[BlobId, set[Link]] = {}
+        self._news: dict[BlobId, _News] = {}
+        self._happened = trio.Event()
+
+    def piece_gained(self, blob_id: BlobId, piece: PieceIndex, durable: bool) -> None:
+        """The store has a piece, or marked it durable."""
+        news = self._news.setdefault(blob_id, _News())
+        (news.durable if durable else news.gained).append(piece)
+        self._happened.set()
+
+    def follow(self, blob_id: BlobId, link: Link) -> None:
+        """From now on ``link`` hears of the blob."""
+        self._followers.setdefault(blob_id, set()).add(link)
+
+    def unfollow(self, link: Link) -> None:
+        """A connection ended."""
+        for blob_id in [blob_id for blob_id, links in self._followers.items() if link in links]:
+            self._followers[blob_id].discard(link)
+            if not self._followers[blob_id]:
+                del self._followers[blob_id]
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Announces for ever."""
+        async with trio.open_nursery() as nursery:  # a follower that reads slowly must not hold up the others
+            task_status.started()
+            while True:
+                await self._happened.wait()
+                await trio.sleep(ANNOUNCE_DELAY_S)
+                self._happened = trio.Event()
+                news, self._news = self._news, {}
+                for message in [message for blob_id, one in news.items() for message in _messages(blob_id, one)]:
+                    nursery.start_soon(self._tell_supernode, message)
+                    if not message.durable:
+                        for link in self._followers.get(message.blob_id, ()):
+                            nursery.start_soon(_tell, link, message)
+
+
+def _messages(blob_id: BlobId, news: _News) -> list[Have]:
+    told = ((news.gained, False), (news.durable, True))
+    return [Have(blob_id=blob_id, runs=runs_of(sorted(pieces)), durable=durable) for pieces, durable in told if pieces]
+
+
+async def _tell(link: Link, message: Message) -> None:
+    with trio.move_on_after(DEAF_AFTER_S) as scope:
+        try:
+            await link.send(message)
+        except Unavailable:
+            return
+    if scope.cancelled_caught:
+        link.close("it does not read what it asked for")
+
+
+class Uploads:
+    """Serves the store to connected peers."""
+
+    def __init__(self, shelf: Shelf, announcer: Announcer, served: Callable[[int], None]) -> None:
+        """``served`` counts the payload bytes that left."""
+        self._shelf = shelf
+        self._announcer = announcer
+        self._served = served
+        self._sending = trio.CapacityLimiter(MAX_SENDING)
+
+    async def session(self, greeted: Greeted) -> None:
+        """One connection of another peer, until it ends."""
+        try:
+            await greeted.link.run(self._handle)
+        finally:
+            self._announcer.unfollow(greeted.link)
+
+    async def _handle(self, link: Link, message: Message) -> Answer | None:
+        match message:
+            case GetPiece():
+                return await self._piece(message)
+            case Follow(blob_id=blob_id):
+                stored = self._shelf.find(blob_id)
+                if stored is None:
+                    return Answer(Holdings(have=b"", durable=b""))
+                self._announcer.follow(blob_id, link)
+                return Answer(Holdings(have=stored.have.to_bytes(), durable=stored.durable.to_bytes()))
+            case GetDigests(blob_id=blob_id, page=page):
+                stored = self._shelf.find(blob_id)
+                return Answer(Digests(batches=stored.manifest.batches(page) if stored else ()))
+            case Ping():
+                return Answer(Done())
+            case _:
+                raise Unavailable(f"a peer does not serve {type(message).__name__}")
+
+    async def _piece(self, message: GetPiece) -> Answer:
+        stored = self._shelf.find(message.blob_id)
+        if stored is None or message.piece >= len(stored.blob.grid) or message.piece not in stored.have:
+            return Answer(NotHeld())
+        if self._sending.statistics().tasks_waiting >= 2 * MAX_SENDING:
+            return Answer(Busy(retry_after_s=BUSY_RETRY_S))
+        piece = PieceIndex(message.piece)
+        place = stored.blob.grid.range_of(piece)
+        proof = stored.manifest.batch_for(piece) if message.proof else None
+        token = object()
+        await self._sending.acquire_on_behalf_of(token)
+        stored.pin()
+
+        def after(through: bool) -> None:
+            stored.unpin()
+            self._sending.release_on_behalf_of(token)
+            if through:
+                self._served(len(place))
+
+        try:
+            await stored.bring_into_page_cache(place.start, place.stop)
+        except BaseException:
+            after(through=False)
+            raise
+        body = FileRange(stored.fileno, place.start, place.stop)
+        return Answer(Piece(piece=piece, length=len(place), proof=proof), body, after)

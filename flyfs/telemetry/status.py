@@ -1,0 +1,134 @@
+"""The status document that anybody can read, of a peer or a supernode, from its parts. Pure.
+
+Its keys are a contract (docs/reference/status.md): more may be added, none renamed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, Protocol
+
+from flyfs.telemetry.counters import CounterStatistics
+from flyfs.telemetry.latency import Quantiles
+
+
+class StoreFigures(Protocol):
+    """What a store tells of itself."""
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes that its blobs take."""
+        ...
+
+    @property
+    def limit_bytes(self) -> int | None:
+        """Bytes that it may take; None for no limit."""
+        ...
+
+    @property
+    def free_bytes(self) -> int:
+        """Bytes free on its disk."""
+        ...
+
+    @property
+    def blobs(self) -> int:
+        """How many it holds."""
+        ...
+
+    @property
+    def read_through(self) -> bool:
+        """Whether it has no room, so that bytes pass through and are not kept."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessFigures:
+    """Who is telling.
+
+    Attributes:
+        mountpoint: None for a supernode.
+        started_at_s: seconds since 1970.
+        keeper_pid: None where no keeper holds the mount.
+    """
+
+    version: str
+    role: Literal["peer", "supernode"]
+    peer_id: str
+    mountpoint: str | None
+    started_at_s: float
+    pid: int
+    keeper_pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IsolatedPeer:
+    """A peer that is not asked for a while; ``until_s`` in seconds since 1970."""
+
+    peer_id: str
+    address: str
+    reason: str
+    until_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupernodeFigures:
+    """How a supernode is seen from here; ``reason`` where it is not up."""
+
+    address: str
+    state: Literal["up", "down", "isolated"]
+    reason: str | None = None
+
+
+def assemble_status(
+    *,
+    process: ProcessFigures,
+    counters: CounterStatistics,
+    known_peers: int,
+    isolated_peers: Sequence[IsolatedPeer],
+    supernodes: Sequence[SupernodeFigures],
+    store: StoreFigures,
+    demand_latency: Quantiles,
+    loop_lag: Quantiles,
+    open_files: int,
+) -> dict[str, object]:
+    """The document, ready for ``json.dumps``."""
+    return {
+        "version": process.version,
+        "role": process.role,
+        "peer_id": process.peer_id,
+        "mountpoint": process.mountpoint,
+        "started_at": rfc3339(process.started_at_s),
+        "pid": process.pid,
+        "keeper_pid": process.keeper_pid,
+        "bytes": {
+            "origin": counters.origin_bytes,
+            "supernode": counters.supernode_bytes,
+            "peers": counters.peer_bytes,
+            "store": counters.store_bytes,
+            "served": counters.served_bytes,
+        },
+        "pieces": {"verified": counters.pieces_verified, "rejected": counters.pieces_rejected},
+        "peers": {
+            "known": known_peers,
+            "isolated": [
+                {"peer": peer.peer_id, "address": peer.address, "reason": peer.reason, "until": rfc3339(peer.until_s)}
+                for peer in isolated_peers
+            ],
+        },
+        "supernodes": [{"address": each.address, "state": each.state, "reason": each.reason} for each in supernodes],
+        "store": {
+            "used_bytes": store.used_bytes,
+            "limit_bytes": store.limit_bytes,
+            "free_bytes": store.free_bytes,
+            "blobs": store.blobs,
+            "read_through": store.read_through,
+        },
+        "demand_latency_ms": {"p50": round(demand_latency.p50_ms, 3), "p99": round(demand_latency.p99_ms, 3)},
+        "loop_lag_ms": {"p99": round(loop_lag.p99_ms, 3)},
+        "open_files": open_files,
+    }
+
+
+def rfc3339(seconds: float) -> str:
+    """A moment in seconds since 1970, as ``2026-05-04T10:20:30Z``."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

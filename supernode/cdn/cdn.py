@@ -1,0 +1,200 @@
+"""The CDN as a whole: feeds by blob, names, and the store they share. Shell."""
+
+import secrets
+from collections import OrderedDict
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+import trio
+
+from flyfs.core.blob import Blob
+from flyfs.core.errors import FlyfsError, RemoteProtocolError
+from flyfs.core.ids import PUBLIC, BlobId
+from flyfs.core.urls import parse_url
+from flyfs.store.store import Store
+from flyfs.store.stored_blob import StoredBlob
+from supernode.cdn.feed import UNCLAIMED_S, Feed, FeedServices
+from supernode.cdn.fetch_plan import Read
+from supernode.cdn.names import Names
+from supernode.cdn.shelves import MemoryShelf, Shelf, Spool, SpoolShelf, StoreShelf
+from supernode.cdn.versions import VersionBook
+
+MAX_BLOB_BYTES = 1 << 50
+
+MAX_FEEDS = 1_000
+"""Feeds in memory, beyond those in use: one is made again in a millisecond."""
+
+log = structlog.get_logger(__name__)
+
+
+class RetirementListener(Protocol):
+    """Who tells the swarm."""
+
+    def blob_retired(self, blob_id: BlobId, reason: str) -> None:
+        """A blob contradicts itself: nobody may serve it any more."""
+        ...
+
+
+class Cdn:
+    """Hands out every piece of every blob that its origin allows."""
+
+    def __init__(
+        self,
+        store: Store,
+        services: FeedServices,
+        versions: VersionBook,
+        listener: RetirementListener,
+        *,
+        embedded: bool,
+        spool_directory: Path,
+    ) -> None:
+        self._store = store
+        self._services = services
+        self._versions = versions
+        self._listener = listener
+        self._embedded = embedded
+        self._spool_directory = spool_directory
+        self._feeds: OrderedDict[BlobId, Feed] = OrderedDict()  # the least recently used first
+        self.names = Names(services.origin, versions, self, services.nursery, spool_directory=spool_directory)
+
+    # -- blobs -----------------------------------------------------------------------------------------------------
+
+    async def feed(self, blob: Blob) -> Feed:
+        """The feed of a blob, begun where there was none. Raises StoreFull."""
+        known = self._known(blob.id)
+        if known is not None:
+            return known
+        stored = await self._store.create(blob)
+        return self._known(blob.id) or self._begin(stored, self._shelf(stored))
+
+    def _known(self, blob_id: BlobId) -> Feed | None:
+        feed = self._feeds.get(blob_id)
+        if feed is None:
+            return None
+        if feed.stored.dropped:  # evicted meanwhile: what it holds cannot be sent, nor anything be added
+            self._feeds.pop(blob_id).shelf.close()
+            return None
+        self._feeds.move_to_end(blob_id)
+        return feed
+
+    def _shelf(self, stored: StoredBlob) -> Shelf:
+        return MemoryShelf() if self._embedded else StoreShelf(stored)
+
+    def _begin(self, stored: StoredBlob, shelf: Shelf) -> Feed:
+        feed = Feed(stored, shelf, self._services, self)
+        feed.plan.sequential = self._versions.needs_whole_read(stored.blob.validator)
+        self._feeds[stored.blob.id] = feed
+        for blob_id in list(self._feeds)[: max(0, len(self._feeds) - MAX_FEEDS)]:
+            if self._feeds[blob_id].idle:
+                self._feeds.pop(blob_id).shelf.close()
+        return feed
+
+    async def feed_spooled(self, blob: Blob, spool: Spool) -> Feed:
+        """The feed of a blob whose bytes are all in ``spool``: proved now, and kept as the other blobs are.
+
+        Raises:
+            StoreFull: there is no room to keep it.
+            Corrupt: the spool does not give its bytes back.
+        """
+        feed = await self.feed(blob)
+        feed.plan.sequential = True
+        read = feed.plan.begin(0, len(blob.grid))
+        shelf = SpoolShelf(spool, blob.grid, lambda: self._unspool(feed, shelf))
+        if self._embedded:
+            feed.shelf.close()
+            feed.shelf = shelf
+        try:
+            await self._keep_spooled(feed, read, spool)
+        except FlyfsError as error:
+            feed.read_failed(read, error)
+            self._unspool(feed, shelf)
+            raise
+        feed.spooled(read)
+        if self._embedded:
+            shelf.end_if_sent()
+        else:
+            spool.close()
+        return feed
+
+    async def _keep_spooled(self, feed: Feed, read: Read, spool: Spool) -> None:
+        for piece in feed.blob.grid:
+            loan = await self._services.buffers.lend(feed.blob.grid.length_of(piece))
+            try:
+                await spool.read(feed.blob.grid.range_of(piece).start, loan.view)
+                await feed.keep(read, piece, loan)
+            except BaseException:
+                loan.give_back()
+                raise
+
+    @staticmethod
+    def _unspool(feed: Feed, shelf: SpoolShelf) -> None:
+        shelf.close()
+        if feed.shelf is shelf:
+            feed.shelf = MemoryShelf()
+
+    def know(self, blob: Blob) -> None:
+        """A peer names a blob: checked, so that it can be asked for by its id.
+
+        Raises:
+            RemoteProtocolError: that is no blob that a supernode could have made.
+        """
+        # The id does not tell the piece size: two of them under one id would be two grids in one task.
+        same_grid = blob.piece_size == self._versions.piece_size(blob.size) and blob.size <= MAX_BLOB_BYTES
+        if blob.principal != PUBLIC or not same_grid or not _is_canonical(blob.url):
+            raise RemoteProtocolError(f"not a blob of ours: {blob.id}")
+        self._versions.learn(blob)
+
+    async def find(self, blob_id: BlobId, blob: Blob | None) -> Feed | None:
+        """The feed of a blob by its id; ``blob`` is what peers said of it, for one that is not in the store."""
+        known = self._known(blob_id)
+        if known is not None:
+            return known
+        stored = self._store.find(blob_id)
+        if stored is not None:
+            return await self.feed(stored.blob)
+        return await self.feed(blob) if blob is not None else None
+
+    def version_seen(self, blob: Blob) -> None:
+        """The origin has this version, perhaps once more."""
+        feed = self._feeds.get(blob.id)
+        if feed is not None:
+            feed.version_seen()
+
+    # -- what feeds tell (feed.FeedListener) -----------------------------------------------------------------------
+
+    def version_over(self, blob: Blob, reason: str) -> None:
+        """The next question about the name asks the origin."""
+        log.info("cdn.version.over", url=blob.url, reason=reason)
+        self._versions.forget(blob)
+        self.names.forget(parse_url(blob.url))
+
+    def buffers_short(self) -> None:
+        """Pieces that nobody asked for in time make room."""
+        for feed in self._feeds.values():
+            feed.shelf.drop_unclaimed(trio.current_time() - UNCLAIMED_S)
+
+    def blob_forked(self, blob: Blob, reason: str) -> None:
+        """The blob is dropped here and everywhere."""
+        log.warning("cdn.blob.forked", url=blob.url, reason=reason)
+        self.version_over(blob, reason)
+        feed = self._feeds.pop(blob.id, None)
+        if feed is not None:
+            feed.shelf.close()
+        self._listener.blob_retired(blob.id, reason)
+        self._services.nursery.start_soon(self._store.drop, blob.id)
+
+
+def _is_canonical(url: str) -> bool:
+    try:
+        return str(parse_url(url)) == url
+    except ValueError:
+        return False
+
+
+def version_book(store: Store, piece_size: int | None) -> VersionBook:
+    """The versions of all blobs in a store, so that weak ones are recognised after a restart."""
+    versions = VersionBook(lambda: secrets.randbits(63) | 1, piece_size)
+    for blob in reversed(store.blobs()):  # the most recently used one of a name is the one to go on with
+        versions.learn(blob)
+    return versions

@@ -1,0 +1,281 @@
+"""One blob at the supernode: read from its origin once, proved, published, handed out. Shell.
+
+Carries out the fetch plan. Reads belong to the CDN's nursery; whoever waits for a piece only waits.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+import trio
+
+from flyfs.core.blob import Blob
+from flyfs.core.errors import FlyfsError, Stale, Unavailable
+from flyfs.core.grid import ByteRange
+from flyfs.core.ids import PieceIndex
+from flyfs.core.manifest import PAGE_PIECES, Fork, SignedDigests, piece_digest
+from flyfs.core.signing import SigningKey
+from flyfs.core.urls import parse_url
+from flyfs.origin.answers import VersionChanged
+from flyfs.origin.body import OriginBody
+from flyfs.origin.client import OriginClient
+from flyfs.store.stored_blob import StoredBlob
+from flyfs.telemetry.counters import Counters
+from flyfs.transport.buffers import BufferPool, Loan
+from supernode.cdn.fetch_plan import FetchPlan, Read
+from supernode.cdn.shelves import Lent, Shelf
+
+SIGN_AT_ONCE = 64
+"""Digests that wait for their signature at most."""
+
+COLLECT_S = 0.002
+"""How long a prefetch waits for the demand that was sent with it, and may come behind it: one read of the origin serves both."""
+
+UNCLAIMED_S = 2.0
+"""A piece in memory that nobody asked for within this time was read ahead in vain; it goes when buffers are short."""
+
+log = structlog.get_logger(__name__)
+
+
+class FeedListener(Protocol):
+    """Who is told what became of a blob."""
+
+    def version_over(self, blob: Blob, reason: str) -> None:
+        """The origin has another version now; what is held stays valid."""
+        ...
+
+    def buffers_short(self) -> None:
+        """No buffer came free for a while: pieces that nobody asks for should go."""
+        ...
+
+    def blob_forked(self, blob: Blob, reason: str) -> None:
+        """The origin sent other bytes under the same validator: the blob must be retired."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FeedServices:
+    """What all feeds share."""
+
+    origin: OriginClient
+    buffers: BufferPool
+    key: SigningKey
+    counters: Counters
+    nursery: trio.Nursery
+
+
+class Feed:
+    """One blob being handed out."""
+
+    def __init__(self, stored: StoredBlob, shelf: Shelf, services: FeedServices, listener: FeedListener) -> None:
+        """``stored`` keeps the digests (and, at a supernode of its own, the bytes)."""
+        self.stored = stored
+        self.shelf = shelf
+        self.plan = FetchPlan(len(stored.blob.grid), stored.blob.piece_size, self._holds, self._was_read)
+        self._services = services
+        self._listener = listener
+        self._waiting: dict[PieceIndex, set[trio.Event]] = {}
+        self._unsigned: dict[int, bytes] = {}
+        self._error: FlyfsError | None = None
+        self._over: Stale | None = None
+
+    @property
+    def blob(self) -> Blob:
+        """The blob that is handed out."""
+        return self.stored.blob
+
+    def _holds(self, piece: PieceIndex) -> bool:
+        return self.shelf.holds(piece)
+
+    def _was_read(self, piece: PieceIndex) -> bool:
+        return self._digest_of(piece) is not None
+
+    def _digest_of(self, piece: PieceIndex) -> bytes | None:
+        return self.stored.manifest.digest_of(piece) or self._unsigned.get(piece)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is read, nobody waits, and no bytes are here that a new feed of the blob would not have."""
+        return not self.plan.reading and not self._waiting and self.shelf.bare
+
+    # -- handing out -----------------------------------------------------------------------------------------------
+
+    async def lend(self, piece: PieceIndex, *, demand: bool, ahead: int) -> Lent:
+        """The piece's bytes, read from the origin where they are not here.
+
+        Raises:
+            Stale: the origin has another version, and the piece was never read.
+            FlyfsError: what the origin said, for as long as it is left alone after a failure.
+        """
+        while not self.shelf.holds(piece):
+            await self._wait_for(piece, demand=demand, ahead=ahead)
+        return await self.shelf.lend(piece)
+
+    def proof(self, piece: PieceIndex) -> SignedDigests | None:
+        """The signed digests that cover a piece."""
+        if piece in self._unsigned:
+            self._sign_around(piece)
+        return self.stored.manifest.batch_for(piece)
+
+    async def _wait_for(self, piece: PieceIndex, *, demand: bool, ahead: int) -> None:
+        if self._over is not None and not self.plan.covered(piece):
+            raise self._over.with_traceback(None)
+        pause_s = self.plan.pause_left_s(trio.current_time())
+        if self._error is not None and pause_s and not self.plan.covered(piece):
+            raise self._told_later(self._error, pause_s)
+        came = trio.Event()
+        self._waiting.setdefault(piece, set()).add(came)
+        self.plan.wanted(piece, demand=demand, ahead=ahead)
+        try:
+            if not demand and not self.plan.covered(piece):
+                await trio.sleep(COLLECT_S)
+            self._decide()
+            await came.wait()
+        finally:
+            self.plan.unwanted(piece, demand=demand)
+            waiting = self._waiting.get(piece, set())
+            waiting.discard(came)
+            if not waiting:
+                self._waiting.pop(piece, None)
+        if not self.shelf.holds(piece):
+            if self._over is not None:
+                raise self._over.with_traceback(None)
+            if self._error is not None:
+                raise self._told_later(self._error, self.plan.pause_left_s(trio.current_time()))
+
+    @staticmethod
+    def _told_later(error: FlyfsError, pause_s: float) -> FlyfsError:
+        if isinstance(error, Unavailable):
+            return Unavailable(error.message, retry_after_s=max(pause_s, 0.05))
+        return error.with_traceback(None)  # raised again and again, it would collect the frames of all who heard it
+
+    def _wake(self, piece: PieceIndex) -> None:
+        for came in self._waiting.get(piece, ()):
+            came.set()
+
+    def version_seen(self) -> None:
+        """The origin has this version again: an answer that did not fit is forgotten."""
+        self._over = None
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def _decide(self) -> None:
+        for read in self.plan.next_reads(trio.current_time()):
+            self._services.nursery.start_soon(self._read, read)
+
+    async def _read(self, read: Read) -> None:
+        """One read of the origin, from its request to its last piece."""
+        blob, grid = self.blob, self.blob.grid
+        part = ByteRange(grid.range_of(PieceIndex(read.first)).start, grid.range_of(PieceIndex(read.stop - 1)).stop)
+        whole = self.plan.sequential and len(part) == blob.size  # one that was planned before may still be for a part
+        try:
+            async with self._services.origin.read(parse_url(blob.url), None if whole else part, {}, blob) as body:
+                await self.take_body(read, body)
+        except FlyfsError as error:
+            self.read_failed(read, error)
+
+    async def take_body(self, read: Read, body: OriginBody) -> None:
+        """Takes the pieces of ``read`` from a body that begins with it; ends the read.
+
+        Raises:
+            FlyfsError: the body broke off, or does not fit what is known of the blob; tell ``read_failed``.
+        """
+        if body.sequential and not self.plan.whole_file_comes(read):
+            self._decide()
+            return
+        while read.at < read.stop:
+            piece = PieceIndex(read.at)
+            loan = await self._buffer(self.blob.grid.length_of(piece))
+            try:
+                await self._take_piece(read, piece, loan, body)
+            except BaseException:
+                loan.give_back()
+                raise
+        self.plan.read_ended(read)
+        self._sign_all()
+        if not self.plan.pause_left_s(trio.current_time()):  # else nothing is begun yet, and whoever asks must come back
+            self._error = None
+        self._decide()
+
+    async def _buffer(self, size: int) -> Loan:
+        loan = self._services.buffers.lend_nowait(size)
+        while loan is None:
+            with trio.move_on_after(UNCLAIMED_S):
+                loan = await self._services.buffers.lend(size)
+            if loan is None:
+                self._listener.buffers_short()
+        return loan
+
+    async def _take_piece(self, read: Read, piece: PieceIndex, loan: Loan, body: OriginBody) -> None:
+        count = await body.receive_into(loan.view)
+        if count != len(loan.view):
+            raise Unavailable(f"{self.blob.url}: the origin sent fewer bytes than it promised")
+        self._services.counters.origin_bytes += count
+        await self.keep(read, piece, loan)
+
+    async def keep(self, read: Read, piece: PieceIndex, loan: Loan) -> None:
+        """Proves and keeps a piece that ``read`` brought, and wakes who waits for it.
+
+        Raises:
+            Fork: other bytes are known under the same digest.
+            StoreFull: there is no room for it.
+        """
+        self._remember(piece, piece_digest(loan.view))
+        if self.shelf.holds(piece):  # a sequential read passes by what is here already
+            loan.give_back()
+        else:
+            await self.shelf.put(piece, loan)
+        self.plan.piece_came(read, piece)
+        self._wake(piece)
+        self._decide()
+
+    def spooled(self, read: Read) -> None:
+        """All of a read was kept from a spool."""
+        self.plan.read_ended(read)
+        self._sign_all()
+
+    def _remember(self, piece: PieceIndex, digest: bytes) -> None:
+        """Notes a digest, to be signed with others at the latest when somebody wants a proof. Raises Fork."""
+        known = self._digest_of(piece)
+        if known is None:
+            self._unsigned[piece] = digest
+            if len(self._unsigned) >= SIGN_AT_ONCE:
+                self._sign_all()
+        elif known != digest:
+            raise Fork(f"{self.blob.url}: the origin sends other bytes under the same validator")
+
+    def _sign_around(self, piece: int) -> None:
+        """Signs the digests side by side with ``piece`` in its page: one signature takes as long as hashing 300 KiB."""
+        first = last = piece
+        page = piece // PAGE_PIECES
+        while first - 1 in self._unsigned and (first - 1) // PAGE_PIECES == page:
+            first -= 1
+        while last + 1 in self._unsigned and (last + 1) // PAGE_PIECES == page:
+            last += 1
+        digests = b"".join(self._unsigned.pop(one) for one in range(first, last + 1))
+        self.stored.add_digests(self._services.key.sign(self.blob.id, first, digests))
+
+    def _sign_all(self) -> None:
+        while self._unsigned:
+            self._sign_around(next(iter(self._unsigned)))
+
+    def read_failed(self, read: Read, error: FlyfsError) -> None:
+        """A read broke: whoever waits for its pieces hears why, the origin is left alone for a moment."""
+        now = trio.current_time()
+        retry_after_s = error.retry_after_s if isinstance(error, Unavailable) else None
+        self.plan.read_failed(read, now, retry_after_s)
+        self._sign_all()
+        self._error = error
+        log.info("cdn.read.failed", url=self.blob.url, reason=error.message)
+        match error:
+            case Fork():
+                self._over = Stale(error.message)
+                self._listener.blob_forked(self.blob, error.message)
+            case VersionChanged():
+                self._over = Stale(error.message)
+                self._listener.version_over(self.blob, error.message)
+            case _:
+                pass
+        for piece in list(self._waiting):
+            if not self.plan.covered(piece):
+                self._wake(piece)

@@ -1,0 +1,252 @@
+"""Where the pieces of one blob lie at the supernode, until they are handed out. Shell.
+
+A supernode of its own keeps them in its store. An embedded one keeps digests only: its daemon has the bytes, so a piece stays
+in memory until it was sent. What came without ranges, or without a length, waits in a spool file, which ends with the last
+piece taken.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import trio
+
+from flyfs.core.errors import Corrupt, StoreFull
+from flyfs.core.grid import PieceGrid
+from flyfs.core.ids import PieceIndex
+from flyfs.store.stored_blob import StoredBlob
+from flyfs.transport.buffers import Loan
+from flyfs.transport.link import Body, FileRange
+
+
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """A piece's bytes to be sent; ``done`` is called once, with whether they went through."""
+
+    body: Body
+    done: Callable[[bool], None]
+
+
+class Shelf(Protocol):
+    """Holds pieces that were proved."""
+
+    @property
+    def bare(self) -> bool:
+        """Whether it may be replaced by a new one without any loss."""
+        ...
+
+    def holds(self, piece: PieceIndex) -> bool:
+        """Whether the piece is here now."""
+        ...
+
+    async def put(self, piece: PieceIndex, loan: Loan) -> None:
+        """Takes a piece over, and its buffer with it. Raises StoreFull."""
+        ...
+
+    async def lend(self, piece: PieceIndex) -> Lent:
+        """The bytes of a piece that is held."""
+        ...
+
+    def drop_unclaimed(self, since: float) -> None:
+        """Lets go of pieces in buffers that came before ``since`` and are not being sent."""
+        ...
+
+    def close(self) -> None:
+        """Ends it."""
+        ...
+
+
+class StoreShelf:
+    """Pieces in the supernode's store, sent with ``sendfile``."""
+
+    def __init__(self, stored: StoredBlob) -> None:
+        self._stored = stored
+
+    @property
+    def bare(self) -> bool:
+        """Always: the store has everything."""
+        return True
+
+    def holds(self, piece: PieceIndex) -> bool:
+        """Whether the store has the piece."""
+        return piece in self._stored.have
+
+    async def put(self, piece: PieceIndex, loan: Loan) -> None:
+        """Writes the piece and gives the buffer back."""
+        with loan as view:
+            await self._stored.write_piece(piece, view, proved=True)
+
+    async def lend(self, piece: PieceIndex) -> Lent:
+        """Its place in the data file, brought into the page cache."""
+        place = self._stored.blob.grid.range_of(piece)
+        self._stored.pin()
+        try:
+            await self._stored.bring_into_page_cache(place.start, place.stop)
+        except BaseException:
+            self._stored.unpin()
+            raise
+        return Lent(FileRange(self._stored.fileno, place.start, place.stop), lambda _: self._stored.unpin())
+
+    def drop_unclaimed(self, since: float) -> None:
+        """Nothing is kept in buffers."""
+
+    def close(self) -> None:
+        """The store closes its files by itself."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    loan: Loan
+    since: float
+    lent: int = 0
+
+
+@dataclass(slots=True)
+class MemoryShelf:
+    """Pieces in their receive buffers, given up once they were sent."""
+
+    _kept: dict[PieceIndex, _Kept] = field(default_factory=dict)
+    _closed: bool = False
+
+    @property
+    def bare(self) -> bool:
+        """Whether no piece is here."""
+        return not self._kept
+
+    def holds(self, piece: PieceIndex) -> bool:
+        """Whether the piece waits to be sent."""
+        return piece in self._kept
+
+    async def put(self, piece: PieceIndex, loan: Loan) -> None:
+        """Keeps the buffer as it is."""
+        self._kept[piece] = _Kept(loan, trio.current_time())
+
+    async def lend(self, piece: PieceIndex) -> Lent:
+        """The buffer itself."""
+        kept = self._kept[piece]
+        kept.lent += 1
+
+        def done(through: bool) -> None:
+            kept.lent -= 1
+            if kept.lent == 0 and (through or self._closed):
+                self._let_go(piece, kept)
+
+        return Lent(kept.loan.view, done)
+
+    def drop_unclaimed(self, since: float) -> None:
+        """Lets go of what came before ``since`` and is not being sent."""
+        for piece, kept in list(self._kept.items()):
+            if kept.lent == 0 and kept.since < since:
+                self._let_go(piece, kept)
+
+    def _let_go(self, piece: PieceIndex, kept: _Kept) -> None:
+        if self._kept.get(piece) is kept:
+            del self._kept[piece]
+        kept.loan.give_back()
+
+    def close(self) -> None:
+        """Gives all buffers back, those that are being sent once they were."""
+        self._closed = True
+        self.drop_unclaimed(float("inf"))
+
+
+class Spool:
+    """An unlinked temporary file that content is read into, whose length or order the origin decides."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises StoreFull where no file can be made."""
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=directory)
+            Path(name).unlink()
+        except OSError as error:
+            raise StoreFull(f"no room for a spool file in {directory}: {error.strerror}") from error
+        self.fileno = handle
+
+    async def write(self, offset: int, data: memoryview) -> None:
+        """Writes ``data`` at ``offset``. Raises StoreFull."""
+        try:
+            await trio.to_thread.run_sync(_write_all, self.fileno, offset, data)
+        except OSError as error:
+            raise StoreFull(f"the spool file cannot grow: {error.strerror}") from error
+
+    async def read(self, offset: int, into: memoryview) -> None:
+        """Fills ``into`` from ``offset``. Raises Corrupt where the disk does not give it back."""
+        count = await trio.to_thread.run_sync(os.preadv, self.fileno, [into], offset)
+        if count != len(into):
+            raise Corrupt(f"a spool file gave {count} of {len(into)} bytes")
+
+    def close(self) -> None:
+        """Ends the file."""
+        if self.fileno >= 0:
+            os.close(self.fileno)
+            self.fileno = -1
+
+
+def _write_all(fileno: int, offset: int, data: memoryview) -> None:
+    while data:
+        count = os.pwrite(fileno, data, offset)
+        data, offset = data[count:], offset + count
+
+
+class SpoolShelf:
+    """Pieces in a spool file; each is held until it was sent once."""
+
+    def __init__(self, spool: Spool, grid: PieceGrid, emptied: Callable[[], None]) -> None:
+        self._spool = spool
+        self._grid = grid
+        self._held: set[PieceIndex] = set()
+        self._left = set(grid)
+        """What was not sent yet, here or still to come."""
+        self._lent = 0
+        self._closed = False
+        self._emptied = emptied
+
+    @property
+    def bare(self) -> bool:
+        """Whether everything was sent."""
+        return not self._left and not self._lent
+
+    def holds(self, piece: PieceIndex) -> bool:
+        """Whether the piece is in the file, and was not sent yet."""
+        return piece in self._held
+
+    async def put(self, piece: PieceIndex, loan: Loan) -> None:
+        """Writes the piece and gives the buffer back."""
+        with loan as view:
+            await self._spool.write(self._grid.range_of(piece).start, view)
+        self._held.add(piece)
+
+    async def lend(self, piece: PieceIndex) -> Lent:
+        """Its place in the spool file."""
+        place = self._grid.range_of(piece)
+        self._lent += 1
+
+        def done(through: bool) -> None:
+            self._lent -= 1
+            if through:
+                self._held.discard(piece)
+                self._left.discard(piece)
+            self.end_if_sent()
+
+        return Lent(FileRange(self._spool.fileno, place.start, place.stop), done)
+
+    def drop_unclaimed(self, since: float) -> None:
+        """Nothing is kept in buffers."""
+
+    def close(self) -> None:
+        """Ends the spool file, once nothing is being sent from it."""
+        self._closed = True
+        self._held.clear()
+        if not self._lent:
+            self._spool.close()
+
+    def end_if_sent(self) -> None:
+        """Tells that it has served its purpose, where that is so."""
+        if self._closed:
+            self.close()
+        elif self.bare:
+            self._emptied()

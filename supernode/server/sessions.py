@@ -1,0 +1,268 @@
+"""One connected peer, as the supernode serves it: messages in, answers out. Shell; every decision is the coordinator's."""
+
+import itertools
+from collections.abc import Sequence
+
+import structlog
+import trio
+
+from flyfs.core.address import parse_address
+from flyfs.core.bitmap import Bitmap, pieces_of
+from flyfs.core.errors import RemoteProtocolError, Unavailable
+from flyfs.core.grid import KIB
+from flyfs.core.ids import PUBLIC, BlobId, PieceIndex
+from flyfs.core.remote import RemoteDirectory, RemoteFile
+from flyfs.core.urls import RemoteUrl, parse_url
+from flyfs.telemetry.counters import Counters
+from flyfs.telemetry.latency import LatencyWindow
+from flyfs.transport.greeting import Greeted
+from flyfs.transport.link import Answer, Link
+from flyfs.wire.codec import MAX_FRAME_BYTES
+from flyfs.wire.messages import (
+    Digests,
+    DirectoryFound,
+    Done,
+    Elsewhere,
+    FileFound,
+    GetDigests,
+    GetPiece,
+    Have,
+    Hello,
+    Introduce,
+    Join,
+    Joined,
+    Leave,
+    List,
+    Listed,
+    Message,
+    Neighbour,
+    NotHeld,
+    Piece,
+    Ping,
+    Report,
+    Retire,
+    Stat,
+)
+from supernode.cdn.cdn import Cdn
+from supernode.cdn.feed import Feed
+from supernode.cdn.names import page_of
+from supernode.coordinator import Coordinator
+from supernode.members import Member
+from supernode.scheduler import Redirect
+
+_LISTING_PAGE_BYTES = MAX_FRAME_BYTES - 4 * KIB
+NEWS_TIMEOUT_S = 5.0
+"""A peer that takes no news for this long is cut off."""
+
+log = structlog.get_logger(__name__)
+
+
+class Sessions:
+    """All connected peers."""
+
+    def __init__(self, coordinator: Coordinator, cdn: Cdn, counters: Counters, nursery: trio.Nursery) -> None:
+        """``nursery`` owns the tasks that tell peers news."""
+        self._coordinator = coordinator
+        self._cdn = cdn
+        self._counters = counters
+        self._nursery = nursery
+        self._numbers = itertools.count(1)
+        self._links: dict[int, Link] = {}
+        self.demand_latency = LatencyWindow()
+
+    async def session(self, greeted: Greeted) -> None:
+        """One connection, until it ends."""
+        number = next(self._numbers)
+        self._links[number] = greeted.link
+        session = _Session(self, number, greeted)
+        try:
+            await greeted.link.run(session.handle)
+        finally:
+            del self._links[number]
+            self._coordinator.peer_left(greeted.hello.peer_id, number)
+
+    @property
+    def coordinator(self) -> Coordinator:
+        """Who decides."""
+        return self._coordinator
+
+    @property
+    def cdn(self) -> Cdn:
+        """Who knows names and bytes."""
+        return self._cdn
+
+    def served(self, size: int) -> None:
+        """Counts payload that left."""
+        self._counters.served_bytes += size
+
+    def tell(self, session: int, message: Message) -> None:
+        """Sends news to a peer, in the background."""
+        link = self._links.get(session)
+        if link is not None:
+            self._nursery.start_soon(_tell, link, message)
+
+    def blob_retired(self, blob_id: BlobId, reason: str) -> None:
+        """A blob contradicts itself: everybody who holds it is told."""
+        for session in self._coordinator.blob_retired(blob_id):
+            self.tell(session, Retire(blob_id=blob_id, reason=reason))
+
+
+async def _tell(link: Link, message: Message) -> None:
+    with trio.move_on_after(NEWS_TIMEOUT_S) as scope:
+        try:
+            await link.send(message)
+        except Unavailable:
+            return
+    if scope.cancelled_caught:
+        link.close("it takes no news")
+
+
+class _Session:
+    """One connection."""
+
+    def __init__(self, sessions: Sessions, number: int, greeted: Greeted) -> None:
+        self._sessions = sessions
+        self._number = number
+        self._hello = greeted.hello
+        self._address = advertised(greeted.hello, greeted.host)
+        self._peer = greeted.hello.peer_id
+
+    async def handle(self, _: Link, message: Message) -> Answer | None:
+        """Serves one message."""
+        match message:
+            case GetPiece():
+                return await self._piece(message)
+            case Stat():
+                return Answer(await self._stat(message))
+            case List():
+                return Answer(await self._list(message))
+            case Join():
+                return Answer(self._join(message))
+            case Have(blob_id=blob_id, runs=runs, durable=durable):
+                if not durable:
+                    self._gained(blob_id, runs)
+                return None
+            case Leave(blob_id=blob_id):
+                self._sessions.coordinator.blob_left(self._peer, blob_id)
+                return None
+            case Report(peer_id=peer_id, blob_id=blob_id, fault=fault):
+                log.info("server.peer.reported", peer=peer_id, blob=blob_id, fault=fault, by=self._peer)
+                return None
+            case GetDigests(blob_id=blob_id, page=page):
+                feed = await self._find(blob_id)
+                return Answer(Digests(batches=feed.stored.manifest.batches(page) if feed is not None else ()))
+            case Ping():
+                return Answer(Done())
+            case _:
+                raise Unavailable(f"a supernode does not serve {type(message).__name__}")
+
+    # -- names -----------------------------------------------------------------------------------------------------
+
+    async def _stat(self, message: Stat) -> Message:
+        url = _url(message.url, message.principal)
+        found, age_s = await self._sessions.cdn.names.stat(url, max_age_s=message.max_age_s, read=message.read, pin=message.pin)
+        match found:
+            case RemoteFile(blob=blob, modified_s=modified_s, sequential=sequential):
+                return FileFound(blob=blob, modified_s=modified_s, age_s=age_s, sequential=sequential)
+            case RemoteDirectory():
+                return DirectoryFound(age_s=age_s)
+
+    async def _list(self, message: List) -> Message:
+        url = _url(message.url, message.principal).as_directory()
+        names = self._sessions.cdn.names
+        if message.serial:
+            listing, age_s = names.listing_of(url, message.serial), 0.0
+        else:
+            listing, age_s = await names.list(url, max_age_s=message.max_age_s)
+        entries = tuple(page_of(listing.entries, message.start, _LISTING_PAGE_BYTES))
+        return Listed(
+            serial=listing.serial,
+            start=message.start,
+            entries=entries,
+            more=message.start + len(entries) < len(listing.entries),
+            skipped=listing.skipped,
+            age_s=age_s,
+        )
+
+    # -- blobs -----------------------------------------------------------------------------------------------------
+
+    def _join(self, message: Join) -> Message:
+        blob = message.blob
+        self._sessions.cdn.know(blob)
+        try:
+            have = Bitmap.from_bytes(message.have, len(blob.grid))
+        except ValueError as error:
+            raise RemoteProtocolError(str(error)) from error
+        self._sessions.coordinator.peer_came(self._member())
+        decision = self._sessions.coordinator.blob_joined(self._peer, blob, have, reading=message.reading)
+        for introduction in decision.introductions:
+            newcomer = _neighbour(introduction.newcomer)
+            self._sessions.tell(introduction.session, Introduce(blob_id=introduction.blob_id, neighbours=(newcomer,)))
+        return Joined(neighbours=tuple(map(_neighbour, decision.neighbours)))
+
+    def _member(self) -> Member:
+        return Member(
+            peer_id=self._peer,
+            session=self._number,
+            address=self._address,
+            location=self._hello.location,
+            version=self._hello.version,
+        )
+
+    def _gained(self, blob_id: BlobId, runs: Sequence[tuple[int, int]]) -> None:
+        task = self._sessions.coordinator.tasks.find(blob_id)
+        if task is None:
+            return
+        try:
+            pieces = list(pieces_of(runs, len(task.blob.grid)))
+        except ValueError as error:
+            raise RemoteProtocolError(str(error)) from error
+        self._sessions.coordinator.pieces_gained(self._peer, blob_id, pieces)
+
+    async def _find(self, blob_id: BlobId) -> Feed | None:
+        task = self._sessions.coordinator.tasks.find(blob_id)
+        return await self._sessions.cdn.find(blob_id, task.blob if task is not None else None)
+
+    async def _piece(self, message: GetPiece) -> Answer:
+        feed = await self._find(message.blob_id)
+        if feed is None or message.piece >= len(feed.blob.grid):
+            return Answer(NotHeld())
+        piece = PieceIndex(message.piece)
+        decision = self._sessions.coordinator.piece_asked(self._peer, feed.blob, piece, trio.current_time())
+        if isinstance(decision, Redirect):
+            return Answer(Elsewhere(holders=tuple(map(_neighbour, decision.holders))))
+        asked_at = trio.current_time()
+        lent = await feed.lend(piece, demand=message.demand, ahead=min(message.ahead, len(feed.blob.grid)))
+        if message.demand:
+            self._sessions.demand_latency.add(trio.current_time() - asked_at)
+        size = feed.blob.grid.length_of(piece)
+
+        def after(through: bool) -> None:
+            lent.done(through)
+            if through:
+                self._sessions.served(size)
+
+        proof = feed.proof(piece) if message.proof else None
+        return Answer(Piece(piece=piece, length=size, proof=proof), lent.body, after)
+
+
+def advertised(hello: Hello, host: str) -> str:
+    """Where a peer is reached: what it says, with the address it came from where it names only a port (``:7402``)."""
+    try:
+        address = parse_address(hello.address.replace("0.0.0.0:", f"{host}:", 1).replace("[::]:", f"[{host}]:", 1))
+    except ValueError:
+        return ""
+    return str(address)
+
+
+def _neighbour(member: Member) -> Neighbour:
+    return Neighbour(peer_id=member.peer_id, address=member.address, location=member.location)
+
+
+def _url(text: str, principal: str) -> RemoteUrl:
+    if principal != PUBLIC:
+        raise Unavailable("this supernode serves public content only")
+    try:
+        return parse_url(text)
+    except ValueError as error:
+        raise RemoteProtocolError(str(error)) from error

@@ -1,0 +1,1 @@
+"""The supernode's web port: health and figures."""

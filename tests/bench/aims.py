@@ -1,0 +1,72 @@
+"""The aims: what the project wants of itself, relative to its neighbours in the same run. Pure."""
+
+from tests.bench.figures import Aim, Key
+
+_RATE = "mb_per_s"
+
+
+def _rate(title: str, measure: str, contender: str, factor: float, of: str) -> Aim:
+    return Aim(
+        title=title, key=Key(measure, contender, _RATE), unit="MB/s", direction=">=", factor=factor, of=Key(measure, of, _RATE)
+    )
+
+
+def _reads(readers: int) -> Aim:
+    measure = f"random 4 KiB, {readers} reader{'s' if readers > 1 else ''}"
+    return Aim(
+        title=f"{measure}: 0.7 x toy",
+        key=Key(measure, "flyfs", "reads_per_s"),
+        unit="reads/s",
+        direction=">=",
+        factor=0.7,
+        of=Key(measure, "toy", "reads_per_s"),
+    )
+
+
+def _at_most(title: str, measure: str, value: str, unit: str, constant: float) -> Aim:
+    return Aim(title=title, key=Key(measure, "flyfs", value), unit=unit, direction="<=", constant=constant)
+
+
+def _first_byte(title: str, measure: str, round_trips: int) -> Aim:
+    return Aim(
+        title=title,
+        key=Key(measure, "flyfs", "ms"),
+        unit="ms",
+        direction="<=",
+        factor=round_trips,
+        of=Key(measure, "flyfs", "round_trip_ms"),
+        constant=30,
+    )
+
+
+AIMS = [
+    _rate("cold through the supernode: 1.2 x rclone with cache", "cold", "flyfs, supernode", 1.2, "rclone, full"),
+    _rate("cold from a peer: 1.5 x rclone with cache", "cold", "flyfs, peer", 1.5, "rclone, full"),
+    _rate("warm, the mount's pages dropped: 3 x rclone", "warm", "flyfs", 3.0, "rclone, full"),
+    _rate("warm, the mount's pages dropped: 0.8 x toy", "warm", "flyfs", 0.8, "toy"),
+    _rate("warm, all pages dropped: 3 x rclone", "warm, from disk", "flyfs", 3.0, "rclone, full"),
+    _rate("warm, all pages dropped: 0.8 x toy", "warm, from disk", "flyfs", 0.8, "toy"),
+    _rate("in the kernel's cache: 0.9 x toy", "kernel's cache", "flyfs", 0.9, "toy"),
+    _reads(1),
+    _reads(8),
+    _at_most("ls -l of 10,000 entries, cold", "ls -l", "cold_s", "s", 1.0),
+    _at_most("ls -l of 10,000 entries, warm", "ls -l", "warm_s", "s", 0.2),
+    _first_byte("first byte, listed: 1 round trip + 30 ms", "first byte, listed", 1),
+    *(
+        _first_byte(
+            f"first byte, unlisted, depth {depth}: {depth + 1} round trips + 30 ms", f"first byte, depth {depth}", depth + 1
+        )
+        for depth in (1, 2, 3)
+    ),
+    _at_most("warm 4 KiB reads under load, p99", "under load", "read_p99_ms", "ms", 5.0),
+    _at_most("loop lag under load, p99", "under load", "loop_lag_p99_ms", "ms", 10.0),
+    Aim(
+        title="upload under load",
+        key=Key("under load", "flyfs", "upload_mb_per_s"),
+        unit="MB/s",
+        direction=">=",
+        constant=200.0,
+    ),
+    _at_most("daemon's memory (VmHWM), the most of all", "memory", "daemon_mib", "MiB", 150.0),
+]
+"""In the order of the table."""

@@ -1,0 +1,134 @@
+"""flyfs as its users start it: a supernode, daemons with caches of their own; their figures; and their certain end. Shell."""
+
+import json
+import os
+import signal
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.bench.ground import Ground, wait_until
+from tests.bench.processes import ChildFailed, descendants, finish, name_of, peak_mib, running
+
+_BIN = Path(sys.executable).parent
+_COMMAND_S = 40.0
+_NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supernode:
+    """A standalone one."""
+
+    pid: int
+    peers: str
+    http: str
+
+    def served_bytes(self) -> int:
+        """Payload that it sent to peers so far."""
+        with _NO_PROXY.open(f"http://{self.http}/api/status", timeout=10) as answer:
+            return int(json.load(answer)["bytes"]["served"])
+
+
+@contextmanager
+def a_supernode(ground: Ground) -> Iterator[Supernode]:
+    """One with a fresh cache."""
+    with ground.directory("supernode") as cache:
+        words = [str(_BIN / "flyfs-supernode"), "--cache", str(cache), "--allow-origin", "127.0.0.1", "--log-level", "warning"]
+        log = ground.scratch / f"{cache.name}.log"
+        with running([*words, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"], log=log) as child:
+            wait_until(lambda: child.poll() is not None or "ready peers=" in log.read_text(), what="the supernode's ready line")
+            if child.poll() is not None:
+                raise ChildFailed(f"the supernode ended: {log.read_text()[-500:]}")
+            told = dict(
+                word.split("=") for line in log.read_text().splitlines() if line.startswith("ready ") for word in line.split()[1:]
+            )
+            try:
+                yield Supernode(pid=child.pid, peers=told["peers"], http=told["http"])
+            finally:
+                ground.note_peak("supernode", peak_mib(child.pid))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlyfsMount:
+    """A daemon and its mount."""
+
+    ground: Ground
+    mountpoint: Path
+    cache: Path
+    pid: int
+
+    def path(self, name: str, authority: str = "") -> str:
+        """Where a file of the origin is seen; ``authority`` is another one than the origin's own."""
+        return f"{self.mountpoint}/http/{authority or self.ground.origin.authority}/{name}"
+
+    def status(self) -> dict[str, Any]:
+        """The daemon's own figures, from its control socket."""
+        return _status(self.ground, self.mountpoint)
+
+    def embedded_pids(self) -> list[int]:
+        """The supernode that it started for itself, if it did."""
+        return [pid for pid in descendants(self.pid) if name_of(pid)]
+
+    def stored_files(self) -> list[str]:
+        """Where the bytes lie."""
+        return [str(path) for path in sorted((self.cache / "blobs").glob("*/*/data"))]
+
+
+@contextmanager
+def a_mount(ground: Ground, supernode: Supernode | None) -> Iterator[FlyfsMount]:
+    """A daemon with a fresh cache; without a supernode it starts its own."""
+    with ground.directory("cache") as cache, ground.mountpoint("flyfs") as mountpoint:
+        words = [str(_BIN / "flyfs"), "mount", str(mountpoint), "--cache", str(cache), "--listen", "127.0.0.1:0"]
+        words += ["--supernode", supernode.peers] if supernode is not None else []
+        try:
+            finish([*words, *_runtime(ground), "--log-level", "warning"], limit_s=_COMMAND_S)
+        except BaseException:  # also Ctrl-C: the daemon has left this session, and may be about to mount
+            _kill(cache)
+            raise
+        try:
+            pid = int(_status(ground, mountpoint)["pid"])
+            try:
+                yield FlyfsMount(ground=ground, mountpoint=mountpoint, cache=cache, pid=pid)
+            finally:
+                ground.note_peak("daemon", peak_mib(pid))
+        finally:
+            _unmount(ground, mountpoint, cache)
+
+
+def _unmount(ground: Ground, mountpoint: Path, cache: Path) -> None:
+    """The proper way; else the daemon is killed, and whoever made the mountpoint detaches it."""
+    try:
+        finish([str(_BIN / "flyfs"), "umount", str(mountpoint), *_runtime(ground)], limit_s=_COMMAND_S)
+    except BaseException:
+        _kill(cache)
+        raise
+
+
+def _kill(cache: Path) -> None:
+    for pid in _daemons_of(cache):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _daemons_of(cache: Path) -> list[int]:
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (place / "cmdline").read_bytes().split(b"\0")
+            if b"mount" in words and bytes(cache) in words:
+                found.append(int(place.name))
+    return found
+
+
+def _status(ground: Ground, mountpoint: Path) -> dict[str, Any]:
+    words = [str(_BIN / "flyfs"), "status", str(mountpoint), "--json", *_runtime(ground)]
+    told: dict[str, Any] = json.loads(finish(words, limit_s=_COMMAND_S))
+    return told
+
+
+def _runtime(ground: Ground) -> list[str]:
+    return ["--runtime-dir", str(ground.scratch / "run")]

@@ -1,0 +1,39 @@
+"""The catalogue: bytes and order of use."""
+
+from flyfs.core.ids import BlobId
+from flyfs.store.catalogue import Catalogue
+from tests.flyfs.store.builders import a_blob
+
+
+def test_used_bytes_follow_blobs_that_come_change_and_go() -> None:
+    catalogue = Catalogue()
+    a, b = a_blob(name="a"), a_blob(name="b")
+    catalogue.add(a, 10)
+    catalogue.add(b)
+    catalogue.change_used(b.id, 7)
+    catalogue.set_used(a.id, 4)
+    assert (catalogue.used_bytes, len(catalogue), b.id in catalogue) == (11, 2, True)
+    catalogue.remove(a.id)
+    catalogue.add(b, 3)
+
+    assert (catalogue.used_bytes, list(catalogue.by_age())) == (3, [(b.id, 3)])
+
+
+def test_what_was_found_last_is_last_and_told_apart_from_what_only_lies_there() -> None:
+    catalogue = Catalogue()
+    blobs = [a_blob(name=name) for name in "abc"]
+    for blob in blobs:
+        catalogue.add(blob)
+
+    assert catalogue.find(blobs[0].id) is blobs[0]
+    assert [blob_id for blob_id, _ in catalogue.by_age()] == [blobs[1].id, blobs[2].id, blobs[0].id]
+    assert list(catalogue.found()) == [blobs[0].id]
+
+
+def test_an_unknown_blob_changes_nothing() -> None:
+    catalogue = Catalogue()
+    unknown = BlobId("0" * 64)
+    catalogue.remove(unknown)
+    catalogue.change_used(unknown, 5)
+
+    assert (catalogue.find(unknown), catalogue.used_bytes) == (None, 0)

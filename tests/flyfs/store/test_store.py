@@ -1,0 +1,358 @@
+"""The store: blobs that are found, made, dropped, evicted, and there again after a restart."""
+
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from flyfs.core.errors import ConfigError, StoreFull
+from flyfs.core.ids import PieceIndex
+from flyfs.store import effects
+from flyfs.store.blob_files import directory_of
+from flyfs.store.cache_directory import CacheDirectory
+from flyfs.store.store import FLUSH_TIMEOUT_S, Store
+from tests.flyfs.store.builders import PIECE_BYTES, a_blob, bytes_of_blob, digests_of, fill, held, piece_of, pinned
+
+
+def place_of(directory: Path, name: str = "a", pieces: float = 3) -> Path:
+    return directory / "blobs" / directory_of(a_blob(pieces, name=name).id)
+
+
+async def test_a_restart_finds_what_was_durable_and_its_digests(tmp_path: Path, mock_clock: MockClock) -> None:
+    blob = a_blob(2.5)
+    async with Store.open(tmp_path) as store:
+        await fill(await store.create(blob))
+        peer_id = store.peer_id
+
+    async with Store.open(tmp_path) as store:
+        assert store.blob_ids() == [blob.id]
+        assert store.peer_id == peer_id
+        assert store.statistics().used_bytes == blob.size
+        stored = store.find(blob.id)
+        assert stored is not None
+        assert (stored.blob, held(stored), stored.have == stored.durable) == (blob, [0, 1, 2], True)
+        assert stored.manifest.batches(0) == (digests_of(blob),)
+        assert await stored.read(0, blob.size) == bytes_of_blob(blob)
+
+
+async def test_the_same_blob_is_one_object_and_made_once(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob())
+
+        assert await store.create(a_blob()) is stored
+        assert store.find(a_blob().id) is stored
+        assert store.find(a_blob(name="other").id) is None
+        assert store.statistics().blobs == 1
+
+
+async def test_many_who_create_one_blob_at_once_get_one_object(tmp_path: Path, mock_clock: MockClock) -> None:
+    made: list[object] = []
+
+    async def create(store: Store) -> None:
+        made.append(await store.create(a_blob()))
+
+    async with Store.open(tmp_path) as store, trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(create, store)
+
+    assert len(made) == 5
+    assert len({id(stored) for stored in made}) == 1
+
+
+async def test_a_blob_of_the_same_id_on_another_grid_replaces_the_old_one(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with Store.open(tmp_path) as store:
+        old = await store.create(a_blob(4))
+        await fill(old)
+        new = await store.create(a_blob(2, piece_size=2 * PIECE_BYTES))
+
+        assert (new.blob.id, held(new), new.have.length) == (old.blob.id, [], 2)
+        assert (old.dropped, store.statistics().used_bytes) == (True, 0)
+
+
+async def test_an_empty_blob_is_complete_at_birth(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob(0))
+
+        assert stored.have.complete
+        assert stored.read_nowait(0, 10) == b""
+        assert await stored.read(0, 10) == b""
+        await stored.bring_into_page_cache(0, 0)
+    async with Store.open(tmp_path) as store:
+        again = store.find(a_blob(0).id)
+        assert again is not None
+        assert again.have.complete
+
+
+async def test_a_blob_of_one_tebibyte_is_cheap(tmp_path: Path, mock_clock: MockClock) -> None:
+    blob = a_blob(262_144, piece_size=4 * 1024 * 1024)
+    last = PieceIndex(262_143)
+    data = memoryview(bytes(4 * 1024 * 1024))
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(blob)
+        await stored.write_piece(last, data, proved=True)
+
+        assert stored.blob.size == 1 << 40
+        assert stored.read_nowait((1 << 40) - 5, 99) == bytes(5)
+        assert store.statistics().used_bytes == 4 * 1024 * 1024
+        assert os.fstat(stored.fileno).st_blocks * 512 < 8 * 1024 * 1024
+
+
+async def test_a_dropped_blob_is_gone_but_its_reader_reads_on(tmp_path: Path, mock_clock: MockClock) -> None:
+    blob = a_blob()
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(blob)
+        await fill(stored)
+        with pinned(stored):
+            await store.drop(blob.id)
+
+            assert (store.find(blob.id), store.blob_ids(), store.statistics().used_bytes) == (None, [], 0)
+            assert await stored.read(0, blob.size) == bytes_of_blob(blob)
+            assert not place_of(tmp_path).exists()
+        await store.drop(blob.id)
+        successor = await store.create(blob)
+        assert (successor is stored, held(successor)) == (False, [])
+    assert list((tmp_path / "dropped").iterdir()) == []
+
+
+async def test_a_disk_that_does_not_let_go_is_logged_and_the_blob_is_gone_all_the_same(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> bool:
+        raise OSError(30, "Read-only file system")
+
+    async with Store.open(tmp_path) as store:
+        await store.create(a_blob())
+        monkeypatch.setattr(CacheDirectory, "set_aside", refuse)
+        await store.drop(a_blob().id)
+
+        assert store.find(a_blob().id) is None
+
+
+@pytest.mark.parametrize("damaged", ["head", "data", "durable", "digests"])
+async def test_a_damaged_file_costs_its_blob_only_and_never_the_start(
+    tmp_path: Path, mock_clock: MockClock, damaged: str
+) -> None:
+    async with Store.open(tmp_path) as store:
+        for name in "ab":
+            await fill(await store.create(a_blob(name=name)))
+    (place_of(tmp_path) / damaged).write_bytes(b"damage")
+
+    async with Store.open(tmp_path) as store:
+        stored = store.find(a_blob().id)
+        assert stored is None or held(stored) == []
+        again = await store.create(a_blob())
+        await fill(again)
+        assert await again.read(0, again.blob.size) == bytes_of_blob(a_blob())
+        other = store.find(a_blob(name="b").id)
+        assert other is not None
+        assert held(other) == [0, 1, 2]
+
+
+async def test_what_is_no_blob_is_left_alone_and_half_a_blob_is_removed(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with Store.open(tmp_path) as store:
+        await fill(await store.create(a_blob()))
+    blobs = tmp_path / "blobs"
+    (blobs / "README").write_text("not a directory")
+    (blobs / "zz").mkdir()
+    (blobs / "zz" / "notes").write_text("mine")
+    strange = blobs / "zz" / ("0" * 64)
+    strange.mkdir()
+    place_of(tmp_path, "half").mkdir(parents=True)
+    (place_of(tmp_path, "half") / "data").write_text("")
+    place_of(tmp_path, "file").parent.mkdir(exist_ok=True)
+    place_of(tmp_path, "file").write_text("")
+    (tmp_path / "dropped" / "rest").mkdir()
+
+    async with Store.open(tmp_path) as store:
+        assert store.blob_ids() == [a_blob().id]
+    assert (blobs / "zz" / "notes").read_text() == "mine"
+    assert strange.is_dir()
+    assert not place_of(tmp_path, "half").exists()
+    assert list((tmp_path / "dropped").iterdir()) == []
+
+
+async def test_the_least_recently_used_blob_makes_room(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with Store.open(tmp_path, limit_bytes=7 * PIECE_BYTES) as store:
+        for name in "ab":
+            await fill(await store.create(a_blob(name=name)))
+        await store.sync_loop.flush()
+        store.find(a_blob(name="a").id)
+        newest = await store.create(a_blob(name="c"))
+        await fill(newest)
+
+        assert sorted(store.blob_ids()) == sorted([a_blob(name="a").id, newest.blob.id])
+        assert store.statistics().used_bytes == 6 * PIECE_BYTES
+        assert not store.statistics().read_through
+
+
+async def test_the_order_of_use_survives_a_restart(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with Store.open(tmp_path) as store:
+        for name in "abc":
+            await fill(await store.create(a_blob(name=name)))
+    async with Store.open(tmp_path) as store:
+        store.find(a_blob(name="b").id)
+        store.find(a_blob(name="a").id)
+        shutil.rmtree(place_of(tmp_path, "b"))
+
+    async with Store.open(tmp_path) as store:
+        assert store.blob_ids() == [a_blob(name="c").id, a_blob(name="a").id]
+
+
+async def test_pinned_blobs_stay_and_the_write_is_refused(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with Store.open(tmp_path, limit_bytes=4 * PIECE_BYTES) as store:
+        a, b = [await store.create(a_blob(name=name)) for name in "ab"]
+        with pinned(a):
+            await fill(a)
+            await fill(b, range(1))
+            with pytest.raises(StoreFull, match="4\\.0 KiB are missing"):
+                await b.write_piece(PieceIndex(1), piece_of(b.blob, 1))
+
+            assert (held(b), store.statistics().read_through) == ([0], True)
+            assert store.statistics().used_bytes == 4 * PIECE_BYTES
+        await store.drop(a.blob.id)
+        await b.write_piece(PieceIndex(1), piece_of(b.blob, 1))
+        assert (held(b), store.statistics().read_through) == ([0, 1], False)
+
+
+async def test_the_last_room_of_a_disk_is_left_to_others(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob())
+        monkeypatch.setattr(CacheDirectory, "disk_bytes", lambda _: (1 << 20, 100 << 20))
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob())
+        with pytest.raises(StoreFull, match="are missing"):
+            await fill(stored)
+        assert (held(stored), store.statistics().free_bytes) == ([], 1 << 20)
+
+
+async def test_a_disk_without_room_for_a_new_blob_leaves_nothing_of_it(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    async with Store.open(tmp_path) as store:
+        with monkeypatch.context() as patched:
+            patched.setattr("flyfs.store.effects.write_at", refuse)
+            with pytest.raises(StoreFull, match="No space left on device"):
+                await store.create(a_blob())
+        assert (store.blob_ids(), place_of(tmp_path).exists(), store.statistics().read_through) == ([], False, True)
+        await fill(await store.create(a_blob()))
+
+
+async def test_an_exception_of_the_body_leaves_as_it_is_after_the_flush(tmp_path: Path, mock_clock: MockClock) -> None:
+    async def fail() -> None:
+        async with Store.open(tmp_path) as store:
+            await fill(await store.create(a_blob()))
+            raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        await fail()
+    async with Store.open(tmp_path) as store:
+        assert store.statistics().used_bytes == 3 * PIECE_BYTES
+
+
+async def test_a_cancelled_store_is_flushed_too(tmp_path: Path, mock_clock: MockClock) -> None:
+    with trio.CancelScope() as scope:
+        async with Store.open(tmp_path) as store:
+            await fill(await store.create(a_blob()))
+            scope.cancel()
+            await trio.sleep_forever()
+
+    async with Store.open(tmp_path) as store:
+        assert store.statistics().used_bytes == 3 * PIECE_BYTES
+
+
+async def test_a_directory_has_one_store_at_a_time(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with Store.open(tmp_path / "deep" / "cache"):
+        with pytest.raises(ConfigError, match=f"in use by process {os.getpid()}"):
+            async with Store.open(tmp_path / "deep" / "cache"):
+                pass
+    async with Store.open(tmp_path / "deep" / "cache"):
+        assert (tmp_path / "deep" / "cache").stat().st_mode & 0o777 == 0o700
+
+
+async def test_many_small_blobs_keep_few_descriptors(tmp_path: Path, mock_clock: MockClock) -> None:
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = descriptors()
+    async with Store.open(tmp_path) as store:
+        for number in range(150):
+            await fill(await store.create(a_blob(1, name=str(number))))
+        await store.sync_loop.flush()
+
+        assert descriptors() - before < 150
+        for number in range(150):
+            stored = store.find(a_blob(1, name=str(number)).id)
+            assert stored is not None
+            assert await stored.read(0, 9) == piece_of(stored.blob, 0)[:9]
+        assert descriptors() - before < 150
+    assert descriptors() == before
+
+
+async def test_what_all_blobs_are_is_told_from_memory(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with Store.open(tmp_path) as store:
+        for name in "ab":
+            await store.create(a_blob(name=name))
+        store.find(a_blob(name="a").id)
+
+        assert store.blobs() == [a_blob(name="b"), a_blob(name="a")]
+
+
+async def test_leaving_does_not_wait_for_ever_for_a_disk_that_hangs(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs, go_on = threading.Event(), threading.Event()
+
+    def hang(_: int) -> None:
+        hangs.set()
+        go_on.wait(10)
+
+    async def let_time_pass() -> None:
+        await trio.to_thread.run_sync(hangs.wait)
+        mock_clock.jump(FLUSH_TIMEOUT_S)
+        await wait_all_tasks_blocked(0.01)
+        go_on.set()
+
+    async with trio.open_nursery() as nursery, Store.open(tmp_path) as store:
+        await fill(await store.create(a_blob()))
+        monkeypatch.setattr(effects, "sync_data", hang)
+        nursery.start_soon(let_time_pass)
+    monkeypatch.undo()
+    async with Store.open(tmp_path) as store:
+        assert store.statistics().used_bytes == 0
+
+
+async def test_an_order_of_use_that_cannot_be_kept_does_not_spoil_the_end(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    async with Store.open(tmp_path) as store:
+        await store.create(a_blob())
+        store.find(a_blob().id)
+        monkeypatch.setattr("os.utime", refuse)
+
+
+async def test_writes_that_need_room_together_evict_no_more_than_they_need(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with Store.open(tmp_path, limit_bytes=12 * PIECE_BYTES) as store:
+        for name in "abcd":
+            await fill(await store.create(a_blob(name=name)))
+        await store.sync_loop.flush()
+        newest = await store.create(a_blob(name="e"))
+        newest.add_digests(digests_of(newest.blob))
+        async with trio.open_nursery() as nursery:
+            for piece in range(3):
+                nursery.start_soon(newest.write_piece, PieceIndex(piece), piece_of(newest.blob, piece))
+
+        assert newest.have.complete
+        assert store.blob_ids() == [a_blob(name=name).id for name in "bcde"]
+        assert store.statistics().used_bytes == 12 * PIECE_BYTES

@@ -1,0 +1,424 @@
+"""One stored blob: reads that never lie, writes that count once, listeners, and who keeps it open."""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from flyfs.core.errors import Corrupt, Stale, StoreFull
+from flyfs.core.ids import PieceIndex
+from flyfs.core.manifest import Fork
+from flyfs.store import effects
+from flyfs.store.open_blobs import OpenBlobs
+from flyfs.store.page_cache import BUFFER_BYTES
+from flyfs.store.store import Store
+from flyfs.store.stored_blob import StoredBlob
+from tests.flyfs.store.builders import KEY, PIECE_BYTES, a_blob, bytes_of_blob, digests_of, fill, held, piece_of, pinned
+
+ZERO, ONE, TWO = PieceIndex(0), PieceIndex(1), PieceIndex(2)
+
+
+def go_cold(stored: StoredBlob) -> None:
+    os.fsync(stored.fileno)
+    os.posix_fadvise(stored.fileno, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+async def test_held_bytes_are_read_at_any_offset_and_clipped_to_the_blob(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob(2.5))
+        await fill(stored)
+        whole = bytes_of_blob(stored.blob)
+
+        for offset in (0, 1, PIECE_BYTES - 1, PIECE_BYTES, 2 * PIECE_BYTES + 7, stored.blob.size - 1):
+            for size in (0, 1, PIECE_BYTES, 9999):
+                assert stored.read_nowait(offset, size) == whole[offset : offset + size]
+                assert await stored.read(offset, size) == whole[offset : offset + size]
+        assert stored.read_nowait(stored.blob.size + 5, 5) == b""
+        assert await stored.read(stored.blob.size + 5, 5) == b""
+
+
+async def test_only_pieces_that_are_held_are_read(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob(3))
+        await fill(stored, range(1, 2))
+
+        assert stored.read_nowait(PIECE_BYTES, PIECE_BYTES) == piece_of(stored.blob, 1)
+        assert stored.read_nowait(PIECE_BYTES - 1, 2) is None
+        assert stored.read_nowait(0, 1) is None
+        assert stored.read_nowait(stored.blob.size, 1) == b""
+        with pytest.raises(ValueError, match="is held"):
+            await stored.read(2 * PIECE_BYTES - 1, 2)
+
+
+async def test_cold_bytes_are_read_in_a_thread_and_brought_into_the_page_cache(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob(40))
+        await fill(stored)
+        for _ in range(5):
+            go_cold(stored)
+            assert await stored.read(20 * PIECE_BYTES, PIECE_BYTES) == piece_of(stored.blob, 20)
+
+        go_cold(stored)
+        await stored.bring_into_page_cache(3, stored.blob.size)
+        assert stored.read_nowait(20 * PIECE_BYTES, PIECE_BYTES) == piece_of(stored.blob, 20)
+        await stored.bring_into_page_cache(3, stored.blob.size)
+
+
+async def test_a_read_larger_than_the_static_buffer_is_whole(tmp_path: Path, mock_clock: MockClock) -> None:
+    blob = a_blob(3, piece_size=BUFFER_BYTES // 2)
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(blob)
+        await fill(stored)
+
+        assert stored.read_nowait(0, blob.size) is None
+        assert await stored.read(0, blob.size) == bytes_of_blob(blob)
+
+
+async def test_a_truncated_data_file_is_corrupt_never_short(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob(3))
+        await fill(stored)
+        os.truncate(stored.fileno, PIECE_BYTES)
+
+        assert stored.read_nowait(PIECE_BYTES - 1, 2) is None
+        with pytest.raises(Corrupt, match="truncated"):
+            await stored.read(PIECE_BYTES - 1, 2)
+        with pytest.raises(Corrupt, match="truncated"):
+            await stored.bring_into_page_cache(0, 3 * PIECE_BYTES)
+
+
+async def test_a_disk_that_fails_to_read_is_corrupt(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob(3))
+        await fill(stored)
+        await store.sync_loop.flush()  # which pinned it
+        go_cold(stored)
+        monkeypatch.setattr(
+            "flyfs.store.page_cache.PageCache.read_nowait", lambda *_: None
+        )  # a fast disk is too fast for a probe
+        monkeypatch.setattr("flyfs.store.stored_blob.read_whole", refuse)
+        monkeypatch.setattr("flyfs.store.stored_blob.read_into_cache", refuse)
+        with pytest.raises(Corrupt, match="Input/output error"):
+            await stored.read(0, 2)
+        with pytest.raises(Corrupt, match="Input/output error"):
+            await stored.bring_into_page_cache(0, 2)
+        assert not stored.pinned
+
+
+async def test_only_proved_bytes_are_kept(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob(2.5))
+        with pytest.raises(Corrupt, match="no digest known"):
+            await stored.write_piece(ZERO, piece_of(stored.blob, 0))
+        stored.add_digests(digests_of(stored.blob))
+        with pytest.raises(Corrupt, match="does not match"):
+            await stored.write_piece(ZERO, piece_of(stored.blob, 1))
+        with pytest.raises(Corrupt, match="does not match"):
+            await stored.write_piece(TWO, piece_of(stored.blob, 1))
+        with pytest.raises(ValueError, match="has 2048 bytes, not 4096"):
+            await stored.write_piece(TWO, piece_of(stored.blob, 1), proved=True)
+        with pytest.raises(ValueError, match="no piece 3"):
+            await stored.write_piece(PieceIndex(3), piece_of(stored.blob, 1))
+
+        assert (held(stored), store.statistics().used_bytes) == ([], 0)
+
+
+async def test_digests_that_fork_or_do_not_fit_are_refused(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob(3))
+        stored.add_digests(digests_of(stored.blob))
+        stored.add_digests(digests_of(stored.blob))
+        assert len(stored.unsaved_digests) == 1
+        with pytest.raises(Fork):
+            stored.add_digests(KEY.sign(stored.blob.id, 1, b"x" * 32))
+        with pytest.raises(ValueError, match="does not fit"):
+            stored.add_digests(KEY.sign(stored.blob.id, 2, b"x" * 64))
+
+
+async def test_a_piece_is_written_once_however_many_bring_it(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes: list[int] = []
+    write_at = effects.write_at
+
+    def count(fd: int, data: memoryview, offset: int) -> None:
+        writes.append(offset)
+        write_at(fd, data, offset)
+
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob(3))
+        stored.add_digests(digests_of(stored.blob))
+        monkeypatch.setattr(effects, "write_at", count)
+        told: list[tuple[int, bool]] = []
+        stored.listen(lambda piece, durable: told.append((piece, durable)))
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(stored.write_piece, ONE, piece_of(stored.blob, 1))
+
+        assert (writes, told) == ([PIECE_BYTES], [(1, False)])
+        await stored.write_piece(ONE, memoryview(b"not even looked at"))
+
+
+async def test_when_the_first_writer_is_refused_the_second_tries_itself(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes: list[str] = []
+    write_at = effects.write_at
+    calls: list[int] = []
+
+    def refuse_first(fd: int, data: memoryview, offset: int) -> None:
+        calls.append(offset)
+        if len(calls) == 1:
+            write_at(fd, data[:100], offset)
+            raise OSError(122, "Disk quota exceeded")
+        write_at(fd, data, offset)
+
+    async def write(stored: StoredBlob) -> None:
+        try:
+            await stored.write_piece(ONE, piece_of(stored.blob, 1))
+            outcomes.append("kept")
+        except StoreFull as error:
+            outcomes.append(error.message)
+
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob(3))
+        stored.add_digests(digests_of(stored.blob))
+        monkeypatch.setattr(effects, "write_at", refuse_first)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(write, stored)
+            nursery.start_soon(write, stored)
+
+        assert sorted(outcomes) == ["kept", "the store takes no more bytes: Disk quota exceeded"]
+        assert stored.read_nowait(PIECE_BYTES, PIECE_BYTES) == piece_of(stored.blob, 1)
+        assert store.statistics().used_bytes == PIECE_BYTES
+
+
+async def test_listeners_hear_of_held_and_then_of_durable_pieces_until_they_end(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob(3))
+        told: list[tuple[int, bool]] = []
+        deaf: list[tuple[int, bool]] = []
+        end = stored.listen(lambda piece, durable: deaf.append((piece, durable)))
+        end()
+        end()
+        durable = trio.Event()
+
+        def hear(piece: PieceIndex, is_durable: bool) -> None:
+            told.append((piece, is_durable))
+            if is_durable:
+                durable.set()
+
+        stored.listen(hear)
+        await fill(stored, range(2))
+        assert (held(stored), list(stored.durable)) == ([0, 1], [])
+        await wait_all_tasks_blocked()
+        mock_clock.jump(1.0)
+        await durable.wait()
+
+        assert (told, deaf) == ([(0, False), (1, False), (0, True), (1, True)], [])
+        assert list(stored.durable) == [0, 1]
+        assert not stored.pinned
+
+
+async def test_a_blob_that_is_dropped_while_it_is_written_takes_no_more(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, go_on = threading.Event(), threading.Event()
+    write_at = effects.write_at
+
+    def slow(fd: int, data: memoryview, offset: int) -> None:
+        started.set()
+        go_on.wait(10)
+        write_at(fd, data, offset)
+
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob(3))
+        stored.add_digests(digests_of(stored.blob))
+        async with trio.open_nursery() as nursery:
+            with monkeypatch.context() as patched:
+                patched.setattr(effects, "write_at", slow)
+                nursery.start_soon(expect_stale, stored)
+                await trio.to_thread.run_sync(started.wait)
+                await store.drop(stored.blob.id)
+            successor = await store.create(stored.blob)
+            await fill(successor, range(1))
+            go_on.set()
+
+        assert (held(successor), store.statistics().used_bytes) == ([0], PIECE_BYTES)
+        assert held(stored) == []
+        with pytest.raises(Stale):
+            await stored.write_piece(ONE, piece_of(stored.blob, 1))
+        with pytest.raises(Stale):
+            assert stored.fileno
+        stored.add_digests(digests_of(stored.blob, 0, 1))
+        assert stored.unsaved_digests == ()
+
+
+async def test_a_dropped_blob_with_no_reader_left_is_stale(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob(3))
+        await fill(stored)
+        await store.drop(stored.blob.id)
+
+        assert stored.read_nowait(0, 1) is None
+        with pytest.raises(Stale):
+            await stored.read(0, 1)
+
+
+async def expect_stale(stored: StoredBlob) -> None:
+    with pytest.raises(Stale):
+        await stored.write_piece(ZERO, piece_of(stored.blob, 0))
+
+
+async def test_a_cancelled_write_leaves_no_flight_and_no_promise(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob(3))
+        stored.add_digests(digests_of(stored.blob))
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await stored.write_piece(ZERO, piece_of(stored.blob, 0))
+        assert scope.cancelled_caught
+
+        await stored.write_piece(ZERO, piece_of(stored.blob, 0))
+        assert (held(stored), store.statistics().used_bytes) == ([0], PIECE_BYTES)
+
+
+async def test_a_piece_that_nobody_vouches_for_is_held_but_not_durable(tmp_path: Path, mock_clock: MockClock) -> None:
+    blob = a_blob(3)
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(blob)
+        await stored.write_piece(ZERO, piece_of(blob, 0), proved=True)
+        await stored.write_piece(ONE, piece_of(blob, 1), proved=True)
+        assert held(stored) == [0, 1]
+        stored.add_digests(digests_of(blob, 0, 1))
+
+    async with Store.open(tmp_path) as store:
+        again = store.find(blob.id)
+        assert again is not None
+        assert held(again) == [0]
+
+
+async def test_a_blob_that_closes_forgets_what_cannot_become_durable(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flyfs.store.store.OpenBlobs", lambda: OpenBlobs(most_idle=1))
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob(3))
+        await stored.write_piece(ZERO, piece_of(stored.blob, 0), proved=True)
+        await store.create(a_blob(name="other"))
+
+        assert (held(stored), store.statistics().used_bytes) == ([], 0)
+        await stored.write_piece(ZERO, piece_of(stored.blob, 0), proved=True)
+        stored.add_digests(digests_of(stored.blob))
+        await store.sync_loop.flush()
+        assert (held(stored), list(stored.durable)) == ([0], [0])
+
+
+async def test_an_idle_blob_closes_and_opens_again_when_it_is_used(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flyfs.store.store.OpenBlobs", lambda: OpenBlobs(most_idle=1))
+    async with Store.open(tmp_path) as store:
+        stored = [await store.create(a_blob(name=name)) for name in "ab"]
+        for one in stored:
+            await fill(one)
+        await store.sync_loop.flush()
+
+        for one in stored * 2:
+            assert one.read_nowait(0, one.blob.size) == bytes_of_blob(one.blob)
+        with pinned(stored[0]):
+            descriptor = stored[0].fileno
+            assert stored[1].read_nowait(0, 1) is not None
+            await store.create(a_blob(name="c"))
+            assert stored[0].fileno == descriptor
+
+
+async def test_a_pinned_blob_that_was_never_opened_again_can_be_unpinned(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flyfs.store.store.OpenBlobs", lambda: OpenBlobs(most_idle=0))
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob())
+        with pinned(stored):
+            assert store.find(stored.blob.id) is stored
+        assert not stored.pinned
+
+
+async def test_a_sync_that_fails_takes_the_pieces_back(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails = failing(5, "Input/output error")
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob(3))
+        await fill(stored, range(1))
+        await store_idles(mock_clock, lambda: list(stored.durable) == [0])
+        await fill(stored, range(1, 3))
+        assert held(stored) == [0, 1, 2]
+        with monkeypatch.context() as patched:
+            patched.setattr(effects, "sync_data", fails)
+            await store_idles(mock_clock, lambda: held(stored) == [0])
+
+        assert store.statistics().used_bytes == PIECE_BYTES
+        await fill(stored)
+    async with Store.open(tmp_path) as store:
+        assert store.statistics().used_bytes == 3 * PIECE_BYTES
+
+
+async def test_a_bitmap_that_cannot_be_written_is_written_later(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob(3))
+        with monkeypatch.context() as patched:
+            patched.setattr(effects, "rename", failing(28, "No space left on device"))
+            await fill(stored)
+            mock_clock.jump(1.0)
+            await wait_all_tasks_blocked(0.02)
+            assert (held(stored), list(stored.durable)) == ([0, 1, 2], [])
+        await store_idles(mock_clock, lambda: list(stored.durable) == [0, 1, 2])
+
+
+def failing(errno: int, message: str) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno, message)
+
+    return fail
+
+
+async def store_idles(clock: MockClock, until: Callable[[], bool]) -> None:
+    """Lets the sync loop's deadlines pass until something is so; the disk's threads run in real time."""
+    for _ in range(500):
+        if until():
+            return
+        await wait_all_tasks_blocked(0.002)
+        clock.jump(1.0)
+    raise AssertionError("it never became so")
+
+
+async def test_writers_wait_while_too_much_is_unsynced(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with Store.open(tmp_path) as store:
+        store.sync_loop._max_unsynced_bytes = 2 * PIECE_BYTES
+        stored = await store.create(a_blob(5))
+        done = trio.Event()
+
+        async def write_all() -> None:
+            await fill(stored)
+            done.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(write_all)
+            while len(held(stored)) < 2:
+                await wait_all_tasks_blocked(0.002)
+            await wait_all_tasks_blocked(0.01)
+            assert held(stored) == [0, 1]
+            await store_idles(mock_clock, done.is_set)
+        assert stored.have.complete

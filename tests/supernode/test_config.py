@@ -1,0 +1,113 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from flyfs.core.address import Address
+from flyfs.core.errors import ConfigError
+from supernode.config import SupernodeConfig, read_supernode_config
+
+NO_FILE = {"FLYFS_CONFIG": "/dev/null", "HOME": "/home/ann"}
+
+
+def complaint(*arguments: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        read_supernode_config(arguments, NO_FILE)
+    return caught.value.message
+
+
+def test_a_supernode_without_options_has_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+    assert read_supernode_config([], NO_FILE) == SupernodeConfig(
+        listen=Address("127.0.0.1", 7400),
+        http=Address("127.0.0.1", 7401),
+        cache_directory=Path("/var/cache/flyfs/supernode"),
+        cache_limit_bytes=None,
+        allow_origin=(),
+        origin_ca=None,
+        insecure=False,
+        piece_size=None,
+        log_level="info",
+        embedded=False,
+        parent_pipe=None,
+    )
+
+
+def test_every_option_arrives(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("")
+    config = read_supernode_config(
+        [
+            *("--listen", "0.0.0.0:0", "--http", "10.0.0.1:80", "--insecure", "--cache", str(tmp_path), "--cache-limit", "1GB"),
+            *(
+                "--allow-origin",
+                "10.0.0.0/8",
+                "--allow-origin",
+                "h",
+                "--origin-ca",
+                str(tmp_path / "ca.pem"),
+                "--piece-size",
+                "4KiB",
+            ),
+            *("--log-level", "debug"),
+        ],
+        NO_FILE,
+    )
+
+    assert config == SupernodeConfig(
+        listen=Address("0.0.0.0", 0),
+        http=Address("10.0.0.1", 80),
+        cache_directory=tmp_path,
+        cache_limit_bytes=10**9,
+        allow_origin=("10.0.0.0/8", "h"),
+        origin_ca=tmp_path / "ca.pem",
+        insecure=True,
+        piece_size=4096,
+        log_level="debug",
+        embedded=False,
+        parent_pipe=None,
+    )
+    assert config.log_file is None
+
+
+def test_a_file_and_the_environment_configure_it(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text('listen = "127.0.0.1:1"\nhttp = "127.0.0.1:2"')
+    config = read_supernode_config(["--config", str(tmp_path / "s.toml")], {"FLYFS_HTTP": "127.0.0.1:3"})
+
+    assert (config.listen.port, config.http) == (1, Address("127.0.0.1", 3))
+
+
+def test_an_embedded_one_hears_its_daemon_only(tmp_path: Path) -> None:
+    arguments = ["--embedded", "--parent-pipe", "5", "--listen", "127.0.0.1:0", "--cache", str(tmp_path)]
+    config = read_supernode_config(arguments, {"FLYFS_HTTP": "0.0.0.0:1", "FLYFS_CONFIG": "/no/such", "FLYFS_NONSENSE": "x"})
+
+    assert (config.embedded, config.parent_pipe, config.http) == (True, 5, None)
+    assert config.log_file == tmp_path / "supernode.log"
+    assert read_supernode_config([*arguments, "--http", "127.0.0.1:0"], {}).http == Address("127.0.0.1", 0)
+
+
+def test_places_of_a_user_follow_the_xdg_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+    assert read_supernode_config([], NO_FILE).cache_directory == Path("/home/ann/.cache/flyfs/supernode")
+    assert read_supernode_config([], {**NO_FILE, "XDG_CACHE_HOME": "/c"}).cache_directory == Path("/c/flyfs/supernode")
+
+
+@pytest.mark.parametrize("name", ["rate-limit", "export", "key-file", "token-file", "tls-cert", "tls-key", "tls-ca"])
+def test_options_of_later_versions_are_refused_by_name(name: str) -> None:
+    assert complaint(f"--{name}", "x") == f"--{name}: not in this version; leave it out"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--listen", "0.0.0.0:7400"], "--listen: 0.0.0.0:7400 can be reached from other hosts"),
+        (["--http", "0.0.0.0:7401"], "--http: 0.0.0.0:7401 can be reached from other hosts"),
+        (["--origin-ca", "/no/such"], "--origin-ca: /no/such is not a file that can be read"),
+        (["--embedded"], "--embedded and --parent-pipe belong together"),
+        (["--parent-pipe", "3"], "--embedded and --parent-pipe belong together"),
+        (["word"], "unexpected argument 'word'; see flyfs-supernode --help"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_starts(arguments: list[str], message: str) -> None:
+    assert complaint(*arguments).startswith(message)

@@ -55,8 +55,8 @@ from flyfs.origin.redirects import (
 from flyfs.origin.transport import BrokenAnswer, OriginTransport, errors_told
 
 CONNECT_TIMEOUT_S = 5.0
-STALL_TIMEOUT_S = 30.0
-"""How long an origin may send nothing; the caller's deadline is shorter for whoever waits."""
+STALL_TIMEOUT_S = 10.0
+"""How long an origin may send nothing: a third of a reader's deadline, so that it is asked again while the reader waits."""
 
 _INLINE_LISTING_BYTES = 64 * KIB
 """A larger listing is read in a thread: 64 KiB, about 500 names, take 1 ms."""

@@ -13,9 +13,9 @@ import trio
 
 from flyfs.core.bitmap import Bitmap
 from flyfs.core.blob import Blob
-from flyfs.core.errors import Corrupt, FlyfsError, NotFound, ProtocolError, Stale, StoreFull, Unavailable
+from flyfs.core.errors import Corrupt, Denied, FlyfsError, NotFound, ProtocolError, Stale, StoreFull, Unavailable
 from flyfs.core.ids import BlobId, PeerId, PieceIndex
-from flyfs.core.manifest import Fork, SignedDigests
+from flyfs.core.manifest import PAGE_PIECES, Fork, SignedDigests
 from flyfs.core.signing import verify
 from flyfs.store.stored_blob import StoredBlob
 from flyfs.swarm.picker import SUPERNODE, CancelRequest, Fault, Picker, RequestPiece, Source, fault_of
@@ -34,6 +34,10 @@ class Surroundings(Protocol):
 
     async def fetch(self, source: Source, message: GetPiece, into: memoryview, *, timeout_s: float) -> Message:
         """Asks a source for a piece; raises Unavailable where it is gone."""
+        ...
+
+    async def ask_digests(self, blob_id: BlobId, page: int) -> Sequence[SignedDigests]:
+        """What the supernode knows of a manifest page."""
         ...
 
     def meet(self, blob_id: BlobId, neighbours: Sequence[Neighbour]) -> None:
@@ -76,6 +80,7 @@ class Download:
         self._changed = trio.Event()
         self._waiting: dict[PieceIndex, list[_Waiter]] = {}
         self._flights: dict[tuple[PieceIndex, Source], trio.CancelScope] = {}
+        self._pages_asked: set[int] = set()
         self._scope = trio.CancelScope()
         self._finishing = False
         self._ended: FlyfsError | None = None
@@ -112,6 +117,7 @@ class Download:
                 match command:
                     case RequestPiece():
                         nursery.start_soon(self._fly, command)
+                        self._learn_page(command, nursery)
                     case CancelRequest(piece, source):
                         self._cancel(piece, source)
             with trio.move_on_at(self.picker.next_deadline(now)):
@@ -259,10 +265,35 @@ class Download:
                 log.warning("swarm.piece.rejected", blob=self.blob.id, piece=command.piece, reason=error.message)
             case Stale() | NotFound() if not self.picker.held_by_peer(command.piece):
                 self._fail_piece(command.piece, Stale(f"this version is over: {error.message}"))
+            case Denied() if command.source is SUPERNODE and not self.picker.held_by_peer(command.piece):
+                self._fail_piece(command.piece, error)
             case StoreFull():
                 self.fail(error)
             case _:
                 pass
+
+    def _learn_page(self, command: RequestPiece, nursery: trio.Nursery) -> None:
+        """Before pieces come from neighbours: asks the supernode once for the digests of their whole page.
+
+        A neighbour hands on the small batches that it got, and each of those would have to be checked.
+        """
+        page = command.piece // PAGE_PIECES
+        if (
+            command.source is not SUPERNODE
+            and page not in self._pages_asked
+            and self.stored.manifest.digest_of(command.piece) is None
+        ):
+            self._pages_asked.add(page)
+            nursery.start_soon(self._ask_page, page)
+
+    async def _ask_page(self, page: int) -> None:
+        try:
+            for batch in await self._around.ask_digests(self.blob.id, page):
+                self._learn(batch, SUPERNODE)
+        except Fork as error:
+            self._around.retire(self.blob.id, error.message)
+        except FlyfsError as error:
+            log.debug("swarm.digests.failed", blob=self.blob.id, page=page, reason=error.message)  # pieces bring their own
 
     def _learn(self, proof: SignedDigests, source: Source) -> None:
         """Takes over digests that a trusted key signed. Raises Corrupt (Fork where they contradict what is known).

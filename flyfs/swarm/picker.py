@@ -82,7 +82,7 @@ PEER_TIMEOUT_S = (0.5, 10.0)
 """Bounds of the time a peer gets for a piece: three times what is expected of it (research: p2p bounds, 3.6)."""
 
 HEDGE_AFTER_S = 0.3
-DEFER_DEMAND_S = 0.25
+DEFER_DEMAND_S = 0.5
 """How long a demanded piece waits for the neighbour that the supernode named, before the supernode is asked to serve it."""
 DEFER_PREFETCH_S = 1.0
 NO_BUFFER_PAUSE_S = 0.02

@@ -10,6 +10,7 @@ import trio
 from flyfs.core.address import Address
 from flyfs.core.errors import FlyfsError, RemoteProtocolError, Stale, Unavailable
 from flyfs.core.ids import PUBLIC, BlobId, PeerId
+from flyfs.core.manifest import SignedDigests
 from flyfs.core.remote import Entry, Listing, RemoteDirectory, RemoteFile
 from flyfs.core.urls import RemoteUrl
 from flyfs.store.store import Store
@@ -27,8 +28,10 @@ from flyfs.transport.greeting import Greeted
 from flyfs.wire.messages import (
     MAJOR,
     MINOR,
+    Digests,
     DirectoryFound,
     FileFound,
+    GetDigests,
     GetPiece,
     Hello,
     Join,
@@ -44,6 +47,9 @@ from flyfs.wire.messages import (
 
 _LISTING_RESTARTS = 3
 """How often a listing that changes while it is told is begun again."""
+
+DIGESTS_TIMEOUT_S = 2.0
+"""Pieces bring their digests along; a page of them only saves work."""
 
 FOR_EVER_S = 1e9
 """Thirty years: the wire knows no infinity."""
@@ -266,6 +272,13 @@ class Swarm:
         if source is None:
             return await self.session.fetch(message, into, timeout_s=timeout_s)
         return await self.neighbours.fetch(source, message, into, timeout_s=timeout_s)
+
+    async def ask_digests(self, blob_id: BlobId, page: int) -> Sequence[SignedDigests]:
+        """What the supernode knows of a manifest page. Raises FlyfsError."""
+        reply = await self.session.ask(GetDigests(blob_id=blob_id, page=page), timeout_s=DIGESTS_TIMEOUT_S)
+        if not isinstance(reply, Digests):
+            raise RemoteProtocolError(f"an answer to GetDigests that does not fit: {type(reply).__name__}")
+        return reply.batches
 
     def meet(self, blob_id: BlobId, neighbours: Sequence[Neighbour]) -> None:
         """Gets in touch with neighbours for a blob that is being read."""

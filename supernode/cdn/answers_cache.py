@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import structlog
 import trio
 
 from flyfs.core.errors import FlyfsError, NotFound, Unavailable
@@ -18,6 +19,8 @@ JOIN_S = 0.1
 
 FAILURE_LASTS_S = 1.0
 """How long "it cannot be known now" is told again without asking."""
+
+log = structlog.get_logger(__name__)
 
 Key = TypeVar("Key", bound=Hashable)
 Answer = TypeVar("Answer")
@@ -92,6 +95,9 @@ class AnswersCache(Generic[Key, Answer]):
             self._put(key, asked_at, await question())
         except FlyfsError as error:
             self._put(key, asked_at, error)
+        except Exception:
+            log.exception("cdn.question.crashed")  # a bug costs who asks, not the supernode
+            self._put(key, asked_at, Unavailable("internal error; see the supernode's log"))
         except trio.Cancelled:
             self._put(key, asked_at, Unavailable("the supernode is going away"))
             raise

@@ -117,6 +117,24 @@ class Feed:
             self._sign_around(piece)
         return self.stored.manifest.batch_for(piece)
 
+    def digests(self, page: int) -> tuple[SignedDigests, ...]:
+        """The digests known of a manifest page, in as few batches as there are gaps between them."""
+        self._sign_all()
+        for run in self._runs_of_batches(page):
+            if len(run) > 1:
+                digests = b"".join(batch.digests for batch in run)
+                self.stored.add_digests(self._services.key.sign(self.blob.id, run[0].first, digests))
+        return self.stored.manifest.batches(page)
+
+    def _runs_of_batches(self, page: int) -> list[list[SignedDigests]]:
+        runs: list[list[SignedDigests]] = []
+        for batch in self.stored.manifest.batches(page):
+            if runs and runs[-1][-1].pieces.stop == batch.first:
+                runs[-1].append(batch)
+            else:
+                runs.append([batch])
+        return runs
+
     async def _wait_for(self, piece: PieceIndex, *, demand: bool, ahead: int) -> None:
         if self._over is not None and not self.plan.covered(piece):
             raise self._over.with_traceback(None)
@@ -221,11 +239,12 @@ class Feed:
             StoreFull: there is no room for it.
         """
         self._remember(piece, piece_digest(loan.view))
-        if self.shelf.holds(piece):  # a sequential read passes by what is here already
-            loan.give_back()
-        else:
+        new = not self.shelf.holds(piece)
+        if new:
             await self.shelf.put(piece, loan)
-        self.plan.piece_came(read, piece)
+        else:  # a sequential read passes by what is here already
+            loan.give_back()
+        self.plan.piece_came(read, piece, new=new)
         self._wake(piece)
         self._decide()
 

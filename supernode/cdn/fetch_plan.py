@@ -93,10 +93,11 @@ class FetchPlan:
         read.stop = self._pieces
         return True
 
-    def piece_came(self, read: Read, piece: PieceIndex) -> None:
-        """The read brought a piece."""
+    def piece_came(self, read: Read, piece: PieceIndex, *, new: bool) -> None:
+        """The read brought a piece; one that was here before (``new`` is False) says nothing about how well the origin is."""
         read.at = piece + 1
-        self._failures = 0
+        if new:
+            self._failures = 0
 
     def read_ended(self, read: Read) -> None:
         """All of it came."""

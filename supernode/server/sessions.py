@@ -150,7 +150,7 @@ class _Session:
                 return None
             case GetDigests(blob_id=blob_id, page=page):
                 feed = await self._find(blob_id)
-                return Answer(Digests(batches=feed.stored.manifest.batches(page) if feed is not None else ()))
+                return Answer(Digests(batches=feed.digests(page) if feed is not None else ()))
             case Ping():
                 return Answer(Done())
             case _:

@@ -183,6 +183,28 @@ async def test_a_second_peer_is_served_by_the_first(tmp_path: Path) -> None:
         assert world.sent_bytes("/f") == len(content)
 
 
+async def test_who_is_served_by_neighbours_learns_a_page_of_digests_at_once(tmp_path: Path) -> None:
+    async with a_world(tmp_path) as world, world.peer("a") as anne, world.peer("b") as bert:
+        url, content = world.put("/f", 30.5)
+        async with anne.opened(url) as blob:  # piece by piece, so that anne gets as many batches as the supernode makes
+            for piece in range(31):
+                await read(blob, piece * PIECE, 1)
+            blob_id = blob.blob.id
+        await anne.settled()
+        feed = await world.supernode.cdn.find(blob_id, None)
+        assert feed is not None
+
+        assert await bert.content(url) == content
+        await bert.settled()
+
+        (batch,) = feed.digests(0)
+        assert batch.pieces == range(31)
+        stored = bert.store.find(blob_id)
+        assert stored is not None
+        assert batch in stored.manifest.batches(0)
+        assert stored.manifest.batches(0) == (batch,), "it covers, and so replaces, all that came with the pieces"
+
+
 async def test_peers_that_read_together_share_and_the_supernode_sends_each_piece_about_once(tmp_path: Path) -> None:
     async with a_world(tmp_path) as world, world.peer("a") as anne, world.peer("b") as bert, world.peer("c") as carl:
         url, content = world.put("/f", 64)

@@ -214,3 +214,18 @@ async def test_when_the_supernode_ends_everybody_who_waits_is_told(autojump_cloc
         owner.cancel_scope.cancel()
 
     assert got == ["the supernode is going away"]
+
+
+async def test_a_bug_in_a_question_costs_who_asks_and_nobody_else() -> None:
+    async with trio.open_nursery() as nursery:
+        cache: AnswersCache[str, int] = AnswersCache(nursery, 10)
+
+        async def crash() -> int:
+            raise ZeroDivisionError
+
+        async def answer() -> int:
+            return 7
+
+        with pytest.raises(Unavailable, match="internal error"):
+            await cache.ask("broken", 1.0, crash)
+        assert (await cache.ask("whole", 1.0, answer))[0] == 7

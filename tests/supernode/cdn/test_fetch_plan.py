@@ -35,7 +35,7 @@ class Plan:
     def brings(self, read: Read, count: int) -> None:
         for piece in range(read.at, read.at + count):
             self.held.add(piece)
-            self.plan.piece_came(read, PieceIndex(piece))
+            self.plan.piece_came(read, PieceIndex(piece), new=True)
         if read.at == read.stop:
             self.plan.read_ended(read)
             self.reads.remove(read)
@@ -329,7 +329,7 @@ class FetchPlanMachine(RuleBasedStateMachine):
     def bring(self, read: Read, count: int) -> None:
         for piece in range(read.at, min(read.at + count, read.stop)):
             self.held.add(piece)
-            self.plan.piece_came(read, PieceIndex(piece))
+            self.plan.piece_came(read, PieceIndex(piece), new=True)
             for one in [one for one in self.waiting if one[0] == piece]:
                 self.plan.unwanted(PieceIndex(piece), demand=one[1])
                 self.waiting.remove(one)

@@ -9,7 +9,7 @@ import structlog
 import trio
 
 from flyfs.core.blob import Blob
-from flyfs.core.errors import FlyfsError, RemoteProtocolError
+from flyfs.core.errors import FlyfsError, RemoteProtocolError, StoreFull
 from flyfs.core.ids import PUBLIC, BlobId
 from flyfs.core.urls import parse_url
 from flyfs.store.store import Store
@@ -21,6 +21,9 @@ from supernode.cdn.shelves import MemoryShelf, Shelf, Spool, SpoolShelf, StoreSh
 from supernode.cdn.versions import VersionBook
 
 MAX_BLOB_BYTES = 1 << 50
+
+SPOOL_LASTS_S = 600.0
+"""How long content that came without ranges waits for being asked for."""
 
 MAX_FEEDS = 1_000
 """Feeds in memory, beyond those in use: one is made again in a millisecond."""
@@ -168,6 +171,28 @@ class Cdn:
         log.info("cdn.version.over", url=blob.url, reason=reason)
         self._versions.forget(blob)
         self.names.forget(parse_url(blob.url))
+
+    def whole_file_comes(self, feed: Feed) -> None:
+        """An embedded supernode keeps what comes too early in a spool file: in memory it would be dropped and read again."""
+        fits = feed.blob.size <= self._services.buffers.budget_bytes // 2
+        if not self._embedded or fits or not isinstance(feed.shelf, MemoryShelf):
+            return
+        try:
+            spool = Spool(self._spool_directory)
+        except StoreFull as error:
+            log.warning("cdn.spool.refused", url=feed.blob.url, reason=error.message)  # it is read again then, piece by piece
+            return
+        shelf = SpoolShelf(spool, feed.blob.grid, lambda: self._unspool(feed, shelf))
+        feed.shelf.close()
+        feed.shelf = shelf
+        self._services.nursery.start_soon(self._end_spool, feed, shelf)
+
+    async def _end_spool(self, feed: Feed, shelf: SpoolShelf) -> None:
+        """The daemon may have had some pieces before, and never ask for them: the spool ends in time all the same."""
+        while feed.shelf is shelf:
+            await trio.sleep(SPOOL_LASTS_S)
+            if not feed.plan.reading:
+                self._unspool(feed, shelf)
 
     def buffers_short(self) -> None:
         """Pieces that nobody asked for in time make room."""

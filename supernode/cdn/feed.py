@@ -44,6 +44,10 @@ class FeedListener(Protocol):
         """The origin has another version now; what is held stays valid."""
         ...
 
+    def whole_file_comes(self, feed: "Feed") -> None:
+        """All of a blob is coming in the origin's order, whatever is wanted: it needs a place until it is asked for."""
+        ...
+
     def buffers_short(self) -> None:
         """No buffer came free for a while: pieces that nobody asks for should go."""
         ...
@@ -201,6 +205,8 @@ class Feed:
         if body.sequential and not self.plan.whole_file_comes(read):
             self._decide()
             return
+        if self.plan.sequential:
+            self._listener.whole_file_comes(self)
         while read.at < read.stop:
             piece = PieceIndex(read.at)
             loan = await self._buffer(self.blob.grid.length_of(piece))

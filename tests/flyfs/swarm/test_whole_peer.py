@@ -330,6 +330,19 @@ async def test_an_origin_without_ranges_is_read_from_its_start_once(tmp_path: Pa
         assert world.sent_bytes("/f") <= 2 * len(content) + PIECE
 
 
+async def test_a_file_without_ranges_beyond_all_buffers_is_read_once_whatever_is_wanted_first(tmp_path: Path) -> None:
+    async with a_world(tmp_path, embedded=True, buffer_bytes=8 * PIECE) as world, world.peer() as peer:
+        url, content = world.put("/f", 40, ranges=False)
+        async with peer.opened(url) as blob:
+            assert await read(blob, 39 * PIECE, 100) == content[39 * PIECE : 39 * PIECE + 100]
+            for piece in range(39, -1, -1):
+                assert await read(blob, piece * PIECE, PIECE) == content[piece * PIECE : (piece + 1) * PIECE]
+
+        assert world.supernode.counters.origin_bytes == len(content)
+        gets = [asked for method, asked in world.origin.asked("/f") if method == "GET"]
+        assert len(gets) == 1
+
+
 @EMBEDDED
 async def test_content_without_any_validator_is_read_in_one_answer(tmp_path: Path, embedded: bool) -> None:
     async with a_world(tmp_path, embedded=embedded) as world, world.peer() as peer:

@@ -1,4 +1,4 @@
-"""``python -m tests.bench [GROUP…] [--quick] [--rounds N]``. Shell.
+"""``python -m tests.bench [GROUP…] [--quick] [--size MIB] [--rounds N]``. Shell.
 
 Ctrl-C and SIGTERM end it in order: what stands is torn down, and the figures so far are shown.
 """
@@ -18,13 +18,14 @@ from tests.bench import cold, names, under_load, warm
 from tests.bench.aims import AIMS
 from tests.bench.drawing import bars
 from tests.bench.figures import Judgement, Key, Sample, judge, medians
-from tests.bench.ground import Ground, prepared_ground
+from tests.bench.ground import MIB, Ground, prepared_ground
 from tests.bench.machine import describe, load
 from tests.bench.report import show, write_json
 from tests.bench.runner import Group, run_group
 
 _RESULTS = Path("build/bench")
 _ROUNDS = 5
+_LEAST_MIB = 16
 _PATIENCE_S = 20.0
 
 
@@ -39,6 +40,7 @@ def _arguments(groups: Sequence[Group]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measures flyfs beside its neighbours.")
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"{', '.join(group.name for group in groups)}; all by default")
     parser.add_argument("--quick", action="store_true", help="128 MiB instead of 1 GiB, one round: does it run at all?")
+    parser.add_argument("--size", type=int, metavar="MIB", help="of the big file: 1024, with --quick 128; at least 16")
     parser.add_argument("--rounds", type=int, help=f"rounds of each measure ({_ROUNDS}; with --quick 1)")
     parser.add_argument("--scratch", type=Path, default=Path("/var/tmp"), help="a directory on a real disk (/var/tmp)")
     parser.add_argument(
@@ -48,6 +50,9 @@ def _arguments(groups: Sequence[Group]) -> argparse.Namespace:
     unknown = set(chosen.groups) - {group.name for group in groups}
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    chosen.size = chosen.size or (128 if chosen.quick else 1024)
+    if chosen.size < _LEAST_MIB:
+        parser.error(f"--size {chosen.size}: at least {_LEAST_MIB}")
     return chosen
 
 
@@ -88,7 +93,7 @@ def main() -> int:
     machine, samples, start_s = describe(), list[Sample](), time.monotonic()
     interrupted = False
     try:
-        with prepared_ground(chosen.scratch, quick=chosen.quick) as ground:
+        with prepared_ground(chosen.scratch, big_bytes=chosen.size * MIB, quick=chosen.quick) as ground:
             try:
                 wanted = [group for group in everything if not chosen.groups or group.name in chosen.groups]
                 patience_s = chosen.patience if chosen.patience is not None else 0.0 if chosen.quick else _PATIENCE_S
@@ -99,7 +104,7 @@ def main() -> int:
         interrupted = True
     machine |= {
         "load at the end": load(),
-        "file": "128 MiB" if chosen.quick else "1 GiB",
+        "file": f"{chosen.size} MiB",
         "took": f"{time.monotonic() - start_s:.0f} s",
     }
     machine["others' part of the CPU before a round"] = f"{median([sample.busy for sample in samples] or [0.0]):.0%} (median)"

@@ -91,26 +91,25 @@ class Ground:
 
 
 @contextmanager
-def prepared_ground(scratch_parent: Path, *, quick: bool) -> Iterator[Ground]:
+def prepared_ground(scratch_parent: Path, *, big_bytes: int, quick: bool) -> Iterator[Ground]:
     """Makes the files, starts the origin, and brings the big file into the page cache; all gone afterwards."""
-    size = (128 if quick else 1024) * MIB
     with TemporaryDirectory(prefix="flyfs-bench-", dir=scratch_parent) as name:
         scratch = Path(name)
         root = scratch / "root"
         (root / MANY).mkdir(parents=True)
         (scratch / "run").mkdir()
         with (root / BIG).open("wb") as file:
-            for _ in range(size // MIB):
+            for _ in range(big_bytes // MIB):
                 file.write(os.urandom(MIB))
         (root / OTHER).hardlink_to(root / BIG)
-        small_bytes = size // 8
+        small_bytes = big_bytes // 8
         with (root / SMALL).open("wb") as file:
             file.write(os.urandom(small_bytes))
         entries = 10_000
         _make_many(root / MANY, entries)
         ask("sequential", path=str(root / BIG))
         with NginxOrigin.serving(root, directives=_DIRECTIVES) as origin:
-            yield Ground(scratch=scratch, origin=origin, big_bytes=size, small_bytes=small_bytes, entries=entries, quick=quick)
+            yield Ground(scratch=scratch, origin=origin, big_bytes=big_bytes, small_bytes=small_bytes, entries=entries, quick=quick)
 
 
 def _make_many(directory: Path, entries: int) -> None:

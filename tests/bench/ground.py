@@ -109,7 +109,9 @@ def prepared_ground(scratch_parent: Path, *, big_bytes: int, quick: bool) -> Ite
         _make_many(root / MANY, entries)
         ask("sequential", path=str(root / BIG))
         with NginxOrigin.serving(root, directives=_DIRECTIVES) as origin:
-            yield Ground(scratch=scratch, origin=origin, big_bytes=big_bytes, small_bytes=small_bytes, entries=entries, quick=quick)
+            yield Ground(
+                scratch=scratch, origin=origin, big_bytes=big_bytes, small_bytes=small_bytes, entries=entries, quick=quick
+            )
 
 
 def _make_many(directory: Path, entries: int) -> None:

@@ -6,11 +6,13 @@ Every lasting change goes through these functions, so that a crash test can stop
 import ctypes
 import errno
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 
 _LIBC = ctypes.CDLL(None, use_errno=True)  # not os.posix_fallocate, which writes zeros where the kernel cannot allocate
 _LIBC.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 _KEEP_SIZE = 1
+_MAX_VECTORS = os.sysconf("SC_IOV_MAX")
 
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
@@ -32,12 +34,23 @@ def create_file(directory_fd: int, name: str, size: int = 0) -> int:
 
 def write_at(fd: int, data: bytes | memoryview, offset: int) -> None:
     """All of ``data``, however many calls it takes."""
-    _allocate(fd, offset, len(data))
-    rest = memoryview(data)
+    _write_all(fd, [memoryview(data)], offset)
+
+
+def write_run(fd: int, pieces: Sequence[memoryview], offset: int) -> None:
+    """All of ``pieces``, one behind the other. Where it fails, any of their bytes may have been written."""
+    _write_all(fd, list(pieces), offset)
+
+
+def _write_all(fd: int, rest: list[memoryview], offset: int) -> None:
+    _allocate(fd, offset, sum(map(len, rest)))
     while rest:
-        written = os.pwrite(fd, rest, offset)
-        rest = rest[written:]
+        written = os.pwritev(fd, rest[:_MAX_VECTORS], offset)
         offset += written
+        while rest and written >= len(rest[0]):
+            written -= len(rest.pop(0))
+        if written:
+            rest[0] = rest[0][written:]
 
 
 def _allocate(fd: int, offset: int, size: int) -> None:

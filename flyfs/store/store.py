@@ -17,12 +17,15 @@ from flyfs.core.manifest import Manifest
 from flyfs.store.blob_files import BlobFiles
 from flyfs.store.cache_directory import CacheDirectory, bytes_of
 from flyfs.store.catalogue import Catalogue
+from flyfs.store.memory import memory_bytes
 from flyfs.store.open_blobs import OpenBlobs
 from flyfs.store.page_cache import PageCache
 from flyfs.store.space import Space, StoreStatistics
 from flyfs.store.stored_blob import StoredBlob, StoreServices
 from flyfs.store.sync_loop import SyncLoop
-from flyfs.store.write_order import WriteOrder
+from flyfs.store.write_order import BATCH_BYTES, WriteOrder
+from flyfs.store.write_queue import WriteQueue, unsynced_limit_bytes
+from flyfs.store.writer import Writer
 
 FLUSH_TIMEOUT_S: Final = 10.0
 """Leaving waits so long for the disk; what it did not mark by then is fetched again."""
@@ -43,7 +46,10 @@ class Store:
         )  # one object per blob, while anybody has it
         self._one_changes_names = trio.Lock()
         self._one_sweeps = trio.CapacityLimiter(1)
-        self.sync_loop: Final = SyncLoop(WriteOrder())
+        max_unsynced_bytes = unsynced_limit_bytes(memory_bytes())
+        order = WriteOrder(batch_bytes=min(BATCH_BYTES, max_unsynced_bytes // 4))  # a sync must be due before writers wait for it
+        self._writer = Writer(WriteQueue(max_unsynced_bytes=max_unsynced_bytes), order)
+        self.sync_loop: Final = SyncLoop(order, progressed=self._writer.room_came)
         self._open_blobs = OpenBlobs()
         self._space = Space(
             catalogue=self._catalogue,
@@ -52,7 +58,9 @@ class Store:
             is_pinned=self._is_pinned,
             evict=self._evict,
         )
-        self._services = StoreServices(ordering=self.sync_loop, space=self._space, pages=PageCache(), open_blobs=self._open_blobs)
+        self._services = StoreServices(
+            ordering=self.sync_loop, writer=self._writer, space=self._space, pages=PageCache(), open_blobs=self._open_blobs
+        )
 
     @classmethod
     @asynccontextmanager
@@ -76,6 +84,7 @@ class Store:
                 for blob, used_bytes, _ in await trio.to_thread.run_sync(_scan, opened):
                     store._catalogue.add(blob, used_bytes)
                 nursery.start_soon(store.sync_loop.run)
+                nursery.start_soon(store._writer.run)
                 nursery.start_soon(store._sweep)
                 try:
                     yield store
@@ -213,6 +222,7 @@ class Store:
         await trio.to_thread.run_sync(self._directory.sweep, limiter=self._one_sweeps)
 
     async def _leave(self) -> None:
+        await self._writer.stop()
         with trio.move_on_after(FLUSH_TIMEOUT_S, shield=True) as patience:
             await self.sync_loop.flush()
         await self.sync_loop.stop()

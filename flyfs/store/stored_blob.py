@@ -10,11 +10,11 @@ from flyfs.core.blob import Blob
 from flyfs.core.errors import Corrupt, Stale
 from flyfs.core.ids import PieceIndex
 from flyfs.core.manifest import Manifest, SignedDigests
-from flyfs.store import effects
 from flyfs.store.blob_files import BlobFiles
 from flyfs.store.open_blobs import OpenBlobs
 from flyfs.store.page_cache import PageCache, read_into_cache, read_whole
 from flyfs.store.space import Space
+from flyfs.store.writer import Writer
 
 Listener = Callable[[PieceIndex, bool], None]
 """Called with (piece, durable): False when it is held, True when it survives a crash."""
@@ -22,9 +22,6 @@ Listener = Callable[[PieceIndex, bool], None]
 
 class Ordering(Protocol):
     """Who keeps the order of writes; ``StoredBlob`` tells what happens to it."""
-
-    async def wait_unsynced_room(self) -> None:
-        """Waits while too many bytes are written and not synced."""
 
     def piece_started(self, stored: "StoredBlob", piece: PieceIndex) -> None:
         """It is about to be written."""
@@ -43,12 +40,12 @@ class Ordering(Protocol):
 class StoreServices:
     """What the blobs of one store share."""
 
-    def __init__(self, *, ordering: Ordering, space: Space, pages: PageCache, open_blobs: OpenBlobs) -> None:
+    def __init__(self, *, ordering: Ordering, writer: Writer, space: Space, pages: PageCache, open_blobs: OpenBlobs) -> None:
         self.ordering = ordering
+        self.writer = writer
         self.space = space
         self.pages = pages
         self.open_blobs = open_blobs
-        self.writers = trio.CapacityLimiter(2)  # more would only queue at the disk, and hold buffers meanwhile
         self.readers = trio.CapacityLimiter(8)  # enough to keep a disk's queue busy
 
 
@@ -176,11 +173,11 @@ class StoredBlob:
             self._unsaved.append(batch)
             self._services.ordering.digests_added(self, batch)
 
-    async def write_piece(self, piece: PieceIndex, data: memoryview, *, proved: bool = False) -> None:
+    async def write_piece(self, piece: PieceIndex, data: memoryview, *, proved: bool = False, demand: bool = False) -> None:
         """Proves a piece, writes it, and tells the listeners; returns at once where it is held.
 
         ``data`` must stay as it is until this returns, also when it is cancelled. A piece without a known digest (``proved``)
-        is held, but never durable before ``add_digests`` brings one.
+        is held, but never durable before ``add_digests`` brings one. A ``demand`` (a reader is blocked on it) goes before others.
 
         Raises:
             Corrupt: ``data`` is not the piece.
@@ -197,6 +194,8 @@ class StoredBlob:
             flight = self._flights.get(piece)
             if flight is None:
                 break
+            if demand:
+                self.piece_demanded(piece)
             await flight.wait()
         if not proved:
             self.manifest.prove(piece, data)
@@ -205,43 +204,46 @@ class StoredBlob:
         flight = self._flights[piece] = trio.Event()
         self.pin()
         try:
-            await self._write(piece, data)
+            await self._write(piece, data, demand=demand)
         finally:
             del self._flights[piece]
             flight.set()
             self.unpin()
-        self._tell(piece, durable=False)
+        if piece in self.have:  # else a sync failed since it was written, and took it back
+            self._tell(piece, durable=False)
 
-    async def _write(self, piece: PieceIndex, data: memoryview) -> None:
+    def piece_demanded(self, piece: PieceIndex) -> None:
+        """A reader is blocked on it: where it waits to be written, it goes before others."""
+        self._services.writer.demanded(self, piece)
+
+    async def _write(self, piece: PieceIndex, data: memoryview, *, demand: bool) -> None:
         """Room, bytes, then the word of the write order that they count."""
         services = self._services
         await services.space.promise(len(data))
         kept = False
         try:
-            await services.ordering.wait_unsynced_room()
             while not kept:
                 if self._dropped:
                     raise Stale(f"blob {self.blob.id} is gone from the store")
-                await self._write_data(piece, data)
-                kept = services.ordering.piece_ended(self, piece, written=True)
+                place = (self.fileno, piece * self._piece_size)
+                kept = await services.writer.write(self, piece, place, data, demand=demand)
+        except OSError as error:  # whatever the disk's reason: the bytes cannot be kept, and can be read through
+            raise services.space.refuse(error.strerror or str(error)) from error
         finally:
             if not kept:
                 services.space.give_back(len(data))
-        services.space.keep(self.blob.id, len(data))
-        self.have.add(piece)
 
-    async def _write_data(self, piece: PieceIndex, data: memoryview) -> None:
-        services = self._services
-        services.ordering.piece_started(self, piece)
-        try:
-            start = piece * self._piece_size
-            await trio.to_thread.run_sync(effects.write_at, self.fileno, data, start, limiter=services.writers)
-        except OSError as error:  # whatever the disk's reason: the bytes cannot be kept, and can be read through
-            services.ordering.piece_ended(self, piece, written=False)
-            raise services.space.refuse(error.strerror or str(error)) from error
-        except BaseException:
-            services.ordering.piece_ended(self, piece, written=False)
-            raise
+    def write_begins(self, piece: PieceIndex) -> None:
+        """The writer has taken it from the queue."""
+        self._services.ordering.piece_started(self, piece)
+
+    def write_ended(self, piece: PieceIndex, *, written: bool) -> bool:
+        """The writer wrote it whole, or could not; True where it counts: it is held from now on."""
+        counts = self._services.ordering.piece_ended(self, piece, written=written)
+        if counts:  # before anything else happens: a sync that fails next must find it held
+            self._services.space.keep(self.blob.id, self.blob.grid.length_of(piece))
+            self.have.add(piece)
+        return counts
 
     # -- who uses it ------------------------------------------------------------------------------------------------
 

@@ -1,16 +1,14 @@
 """Carries out what ``write_order`` says: one sync or mark at a time, in a thread, while readers and writers go on. Shell."""
 
+from collections.abc import Callable
+
 import structlog
 import trio
 
-from flyfs.core.grid import MIB
 from flyfs.core.ids import BlobId, PieceIndex
 from flyfs.core.manifest import SignedDigests
 from flyfs.store.stored_blob import StoredBlob
 from flyfs.store.write_order import Command, MarkDurable, SyncBlob, WriteOrder
-
-MAX_UNSYNCED_BYTES = 1024 * MIB
-"""Beyond it writers wait: the kernel would stall them in the middle of a write instead, and a crash would lose more."""
 
 _log = structlog.get_logger()
 
@@ -18,13 +16,13 @@ _log = structlog.get_logger()
 class SyncLoop:
     """Keeps the order of writes for one store. A blob with something to sync or mark is pinned meanwhile."""
 
-    def __init__(self, order: WriteOrder, *, max_unsynced_bytes: int = MAX_UNSYNCED_BYTES) -> None:
+    def __init__(self, order: WriteOrder, *, progressed: Callable[[], None]) -> None:
+        """``progressed`` is called when unsynced bytes may have become fewer."""
         self._order = order
-        self._max_unsynced_bytes = max_unsynced_bytes
+        self._progressed = progressed
         self._at_work: dict[BlobId, StoredBlob] = {}
         self._wake = trio.Event()
         self._sleeps_until = float("-inf")  # while it works, nobody needs to wake it
-        self._progress = trio.Event()  # set, and replaced, when unsynced bytes get fewer
         self._flushed = trio.Event()
         self._scope = trio.CancelScope(shield=True)  # what was written is flushed also where the program is cancelled
         self._disk = trio.CapacityLimiter(1)  # syncs must neither wait for writers nor for other threads' work
@@ -66,14 +64,9 @@ class SyncLoop:
         """Nothing of this blob is synced or marked any more."""
         self._order.blob_dropped(stored.blob.id)
         self._release(stored.blob.id)
-        self._tell_progress()
+        self._progressed()
 
     # -- events from the blobs --------------------------------------------------------------------------------------
-
-    async def wait_unsynced_room(self) -> None:
-        """Waits while too many bytes are written and not synced."""
-        while self._order.unsynced_bytes >= self._max_unsynced_bytes:
-            await self._progress.wait()
 
     def piece_started(self, stored: StoredBlob, piece: PieceIndex) -> None:
         """It is about to be written."""
@@ -117,7 +110,7 @@ class SyncLoop:
             stored.unpin()
         if not stored.dropped and not self._order.at_work(command.blob_id):
             self._release(command.blob_id)
-        self._tell_progress()
+        self._progressed()
 
     async def _sync(self, stored: StoredBlob) -> None:
         blob_id = stored.blob.id
@@ -164,7 +157,3 @@ class SyncLoop:
         stored = self._at_work.pop(blob_id, None)
         if stored is not None:
             stored.unpin()
-
-    def _tell_progress(self) -> None:
-        self._progress.set()
-        self._progress = trio.Event()

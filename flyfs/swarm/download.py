@@ -170,6 +170,7 @@ class Download:
         for piece in demanded:
             self._waiting.setdefault(piece, []).append(waiter)
             self.picker.demand_added(piece)
+            self.stored.piece_demanded(piece)
         self.changed()
         since = trio.current_time()
         try:
@@ -208,7 +209,7 @@ class Download:
             self._flights[piece, source] = scope
             try:
                 buffers = self._around.buffers
-                loan = await buffers.lend(size) if command.demand else buffers.lend_nowait(size)
+                loan = await buffers.lend(size) if command.demand else buffers.lend_spare(size)
                 if loan is not None:
                     with loan as view:
                         await self._request(command, view)
@@ -242,7 +243,7 @@ class Download:
             case Piece(piece=piece, proof=proof) if piece == command.piece:
                 if proof is not None:
                     self._learn(proof, command.source)
-                await self.stored.write_piece(command.piece, view)
+                await self.stored.write_piece(command.piece, view, demand=piece in self._waiting)
                 self._arrived(command, len(view))
             case NotHeld():
                 self._failed(command, Fault.NOT_HELD)

@@ -1,6 +1,7 @@
 """Reused buffers for piece bodies under one byte budget for the whole process. Shell (waits, but does no I/O).
 
-A demand that finds the budget spent waits its turn; a prefetch is refused at once, so read-ahead can never starve a reader.
+A demand that finds the budget spent waits its turn; a prefetch is refused at once, and never gets the last quarter, which a slow
+disk might hold for long: read-ahead can never starve a reader.
 """
 
 from collections import deque
@@ -10,6 +11,8 @@ import trio
 from flyfs.core.grid import MIB
 
 DEFAULT_BUDGET_BYTES = 64 * MIB
+DEMAND_SHARE = 4
+"""One in so many bytes is kept for demands."""
 
 
 class BufferPool:
@@ -48,14 +51,21 @@ class BufferPool:
 
     def lend_nowait(self, size: int) -> "Loan | None":
         """A buffer of ``size`` bytes, None where the budget is spent."""
-        if self._waiting or not self._fits(size):
+        return self._lend(size, self.budget_bytes)
+
+    def lend_spare(self, size: int) -> "Loan | None":
+        """A buffer for a prefetch, None where less than what is kept for demands would be left."""
+        return self._lend(size, self.budget_bytes - self.budget_bytes // DEMAND_SHARE)
+
+    def _lend(self, size: int, budget_bytes: int) -> "Loan | None":
+        if self._waiting or not self._fits(size, budget_bytes):
             return None
         self._lent_bytes += size
         return self._loan(size)
 
-    def _fits(self, size: int) -> bool:
+    def _fits(self, size: int, budget_bytes: int) -> bool:
         # One buffer always fits, however small the budget: somebody must get on.
-        return self._lent_bytes == 0 or self._lent_bytes + size <= self.budget_bytes
+        return self._lent_bytes == 0 or self._lent_bytes + size <= budget_bytes
 
     def _loan(self, size: int) -> "Loan":
         idle = self._idle.get(size)
@@ -83,7 +93,7 @@ class BufferPool:
             del self._idle[size]
 
     def _wake(self) -> None:
-        while self._waiting and self._fits(self._waiting[0][0]):
+        while self._waiting and self._fits(self._waiting[0][0], self.budget_bytes):
             size, turn = self._waiting.popleft()
             self._lent_bytes += size
             turn.set()

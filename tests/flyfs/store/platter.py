@@ -30,7 +30,16 @@ class Platter:
         self._kinds: dict[int, bool] = {}  # inode → is a directory
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
-        for name in ("create_file", "write_at", "set_length", "sync_data", "sync_entries", "rename", "make_directory"):
+        for name in (
+            "create_file",
+            "write_at",
+            "write_run",
+            "set_length",
+            "sync_data",
+            "sync_entries",
+            "rename",
+            "make_directory",
+        ):
             patch.setattr(effects, name, self._watched(name, getattr(effects, name)))
         remove_file = effects.remove_file
 

@@ -2,7 +2,8 @@
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from flyfs.store.open_blobs import OpenBlobs
 from flyfs.store.page_cache import BUFFER_BYTES
 from flyfs.store.store import Store
 from flyfs.store.stored_blob import StoredBlob
+from flyfs.store.write_queue import MEMORY_SHARE
 from tests.flyfs.store.builders import KEY, PIECE_BYTES, a_blob, bytes_of_blob, digests_of, fill, held, piece_of, pinned
 
 ZERO, ONE, TWO = PieceIndex(0), PieceIndex(1), PieceIndex(2)
@@ -148,16 +150,16 @@ async def test_a_piece_is_written_once_however_many_bring_it(
     tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writes: list[int] = []
-    write_at = effects.write_at
+    write_run = effects.write_run
 
-    def count(fd: int, data: memoryview, offset: int) -> None:
+    def count(fd: int, pieces: Sequence[memoryview], offset: int) -> None:
         writes.append(offset)
-        write_at(fd, data, offset)
+        write_run(fd, pieces, offset)
 
     async with Store.open(tmp_path) as store:
         stored = await store.create(a_blob(3))
         stored.add_digests(digests_of(stored.blob))
-        monkeypatch.setattr(effects, "write_at", count)
+        monkeypatch.setattr(effects, "write_run", count)
         told: list[tuple[int, bool]] = []
         stored.listen(lambda piece, durable: told.append((piece, durable)))
         async with trio.open_nursery() as nursery:
@@ -172,15 +174,15 @@ async def test_when_the_first_writer_is_refused_the_second_tries_itself(
     tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outcomes: list[str] = []
-    write_at = effects.write_at
+    write_run = effects.write_run
     calls: list[int] = []
 
-    def refuse_first(fd: int, data: memoryview, offset: int) -> None:
+    def refuse_first(fd: int, pieces: Sequence[memoryview], offset: int) -> None:
         calls.append(offset)
         if len(calls) == 1:
-            write_at(fd, data[:100], offset)
+            write_run(fd, [pieces[0][:100]], offset)
             raise OSError(122, "Disk quota exceeded")
-        write_at(fd, data, offset)
+        write_run(fd, pieces, offset)
 
     async def write(stored: StoredBlob) -> None:
         try:
@@ -192,7 +194,7 @@ async def test_when_the_first_writer_is_refused_the_second_tries_itself(
     async with Store.open(tmp_path) as store:
         stored = await store.create(a_blob(3))
         stored.add_digests(digests_of(stored.blob))
-        monkeypatch.setattr(effects, "write_at", refuse_first)
+        monkeypatch.setattr(effects, "write_run", refuse_first)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(write, stored)
             nursery.start_soon(write, stored)
@@ -233,19 +235,19 @@ async def test_a_blob_that_is_dropped_while_it_is_written_takes_no_more(
     tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started, go_on = threading.Event(), threading.Event()
-    write_at = effects.write_at
+    write_run = effects.write_run
 
-    def slow(fd: int, data: memoryview, offset: int) -> None:
+    def slow(fd: int, pieces: Sequence[memoryview], offset: int) -> None:
         started.set()
         go_on.wait(10)
-        write_at(fd, data, offset)
+        write_run(fd, pieces, offset)
 
     async with Store.open(tmp_path) as store:
         stored = await store.create(a_blob(3))
         stored.add_digests(digests_of(stored.blob))
         async with trio.open_nursery() as nursery:
             with monkeypatch.context() as patched:
-                patched.setattr(effects, "write_at", slow)
+                patched.setattr(effects, "write_run", slow)
                 nursery.start_soon(expect_stale, stored)
                 await trio.to_thread.run_sync(started.wait)
                 await store.drop(stored.blob.id)
@@ -404,21 +406,40 @@ async def store_idles(clock: MockClock, until: Callable[[], bool]) -> None:
     raise AssertionError("it never became so")
 
 
-async def test_writers_wait_while_too_much_is_unsynced(tmp_path: Path, mock_clock: MockClock) -> None:
+async def test_writers_wait_while_too_much_is_unsynced_but_a_demand_does_not(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flyfs.store.store.memory_bytes", lambda: 4 * PIECE_BYTES * MEMORY_SHARE)
     async with Store.open(tmp_path) as store:
-        store.sync_loop._max_unsynced_bytes = 2 * PIECE_BYTES
-        stored = await store.create(a_blob(5))
+        stored = await store.create(a_blob(9))
         done = trio.Event()
+        with syncs_held(monkeypatch):
+            async with trio.open_nursery() as nursery:
 
-        async def write_all() -> None:
-            await fill(stored)
-            done.set()
+                async def write_all() -> None:
+                    await fill(stored, range(7))
+                    done.set()
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(write_all)
-            while len(held(stored)) < 2:
-                await wait_all_tasks_blocked(0.002)
-            await wait_all_tasks_blocked(0.01)
-            assert held(stored) == [0, 1]
-            await store_idles(mock_clock, done.is_set)
+                nursery.start_soon(write_all)
+                while len(held(stored)) < 4:
+                    await wait_all_tasks_blocked(0.002)
+                await wait_all_tasks_blocked(0.01)
+                assert held(stored) == [0, 1, 2, 3]
+                await stored.write_piece(PieceIndex(8), piece_of(stored.blob, 8), demand=True)
+                stored.piece_demanded(PieceIndex(4))  # one too many: the allowance is spent
+                await wait_all_tasks_blocked(0.01)
+                assert held(stored) == [0, 1, 2, 3, 8]
+                nursery.cancel_scope.cancel()
+        assert not done.is_set()
+        await fill(stored, range(9))
         assert stored.have.complete
+
+
+@contextmanager
+def syncs_held(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A disk that takes writes, but does not end a sync."""
+    go_on = threading.Event()
+    with monkeypatch.context() as patched:
+        patched.setattr(effects, "sync_data", lambda _: go_on.wait(10))
+        yield
+        go_on.set()

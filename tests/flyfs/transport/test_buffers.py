@@ -27,6 +27,20 @@ def test_prefetch_is_refused_where_the_budget_is_spent() -> None:
     assert pool.lent_bytes == 0
 
 
+async def test_prefetch_leaves_the_last_quarter_to_demands() -> None:
+    pool = BufferPool(100)
+    prefetched = pool.lend_spare(70)
+    assert prefetched is not None
+    assert pool.lend_spare(6) is None
+    more = pool.lend_spare(5)
+    assert more is not None
+    with await pool.lend(25):
+        assert pool.lent_bytes == 100
+    prefetched.give_back()
+    more.give_back()
+    assert pool.lent_bytes == 0
+
+
 def test_the_memory_is_reused() -> None:
     pool = BufferPool(100)
     with pool.lend_nowait(10) or pytest.fail("refused") as view:

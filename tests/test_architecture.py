@@ -70,6 +70,7 @@ SHELLS = {
     "flyfs/store/memory.py",
     "flyfs/store/open_blobs.py",
     "flyfs/store/page_cache.py",
+    "flyfs/store/read_back.py",
     "flyfs/store/space.py",
     "flyfs/store/store.py",
     "flyfs/store/stored_blob.py",

@@ -7,7 +7,7 @@ which pieces survived a sync. A damaged file costs its blob's pieces at most; wh
 import errno
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from flyfs.core.bitmap import Bitmap
@@ -16,6 +16,7 @@ from flyfs.core.errors import Corrupt, Unavailable
 from flyfs.core.ids import BlobId, PieceIndex
 from flyfs.core.manifest import PAGE_PIECES, Fork, Manifest, SignedDigests
 from flyfs.store import effects
+from flyfs.store.read_back import Expected, pieces_on_disk
 from flyfs.wire.records import decode_record, decode_records, encode_record, encode_records
 
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -122,6 +123,21 @@ class BlobFiles:
     def sync_data(self) -> None:
         """What was written to the data file is on the disk. Raises OSError: then nobody knows what is."""
         effects.sync_data(self.data_fd)
+
+    def start_writeback(self, start: int, stop: int) -> None:
+        """The disk begins to write bytes ``[start, stop)`` of the data. Raises OSError: then nobody knows what is on it."""
+        effects.start_writeback(self.data_fd, start, stop)
+
+    def pieces_on_disk(self, expected: Sequence[Expected]) -> list[PieceIndex]:
+        """Those of the expected pieces that the disk has. None where the file system cannot be read past the page cache."""
+        try:
+            direct = os.open(DATA, effects.READ | os.O_DIRECT, dir_fd=self._directory_fd)
+        except OSError:
+            return []
+        try:
+            return pieces_on_disk(direct, expected)
+        finally:
+            os.close(direct)
 
     def append_digests(self, batches: Iterable[SignedDigests]) -> None:
         """Adds batches behind the good ones, on the disk. Raises OSError: then none counts, and they can be appended again."""

@@ -11,7 +11,10 @@ from contextlib import suppress
 
 _LIBC = ctypes.CDLL(None, use_errno=True)  # not os.posix_fallocate, which writes zeros where the kernel cannot allocate
 _LIBC.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+_LIBC.sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
 _KEEP_SIZE = 1
+_SYNC_FILE_RANGE_WRITE = 2
+_NOT_SUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.ESPIPE)
 _MAX_VECTORS = os.sysconf("SC_IOV_MAX")
 
 FILE_MODE = 0o600
@@ -72,6 +75,18 @@ def set_length(fd: int, size: int) -> None:
 def sync_data(fd: int) -> None:
     """A file's bytes and its length are on the disk."""
     os.fdatasync(fd)
+
+
+def start_writeback(fd: int, start: int, stop: int) -> None:
+    """The disk begins to write these bytes, and nobody waits for it. That it returns proves nothing (sync_file_range(2)).
+
+    A kernel that does not know it is none the worse: the sync does all the work then. Without the flags to wait, an error that
+    the disk reports later stays on the file until ``sync_data`` tells it.
+    """
+    if _LIBC.sync_file_range(fd, start, stop - start, _SYNC_FILE_RANGE_WRITE):
+        number = ctypes.get_errno()
+        if number not in _NOT_SUPPORTED:
+            raise OSError(number, os.strerror(number))
 
 
 def sync_entries(directory_fd: int) -> None:

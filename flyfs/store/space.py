@@ -83,6 +83,10 @@ class Space:
         """The blob does not hold these bytes any more."""
         self._catalogue.change_used(blob_id, -size)
 
+    def regain(self, blob_id: BlobId, size: int) -> None:
+        """Bytes that it had lost are there after all."""
+        self._catalogue.change_used(blob_id, size)
+
     def used(self, blob_id: BlobId) -> None:
         """The blob was in use until now."""
         self._catalogue.find(blob_id)

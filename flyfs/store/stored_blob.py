@@ -13,6 +13,7 @@ from flyfs.core.manifest import Manifest, SignedDigests
 from flyfs.store.blob_files import BlobFiles
 from flyfs.store.open_blobs import OpenBlobs
 from flyfs.store.page_cache import PageCache, read_into_cache, read_whole
+from flyfs.store.read_back import Expected
 from flyfs.store.space import Space
 from flyfs.store.writer import Writer
 
@@ -300,17 +301,24 @@ class StoredBlob:
         """Batches that are not on the disk yet."""
         return tuple(self._unsaved)
 
-    def sync_data(self) -> None:
-        """In a thread: the data is on the disk. Raises OSError."""
-        self._files.sync_data()
+    @property
+    def files(self) -> BlobFiles:
+        """For a thread that syncs, marks or reads back; pin the blob meanwhile."""
+        return self._files
 
-    def save_digests(self, batches: tuple[SignedDigests, ...]) -> None:
-        """In a thread: ``batches`` are on the disk. Raises OSError."""
-        self._files.append_digests(batches)
+    def expected(self, pieces: tuple[PieceIndex, ...]) -> list[Expected]:
+        """Where these pieces lie, and how to tell that they are right; without those whose digest is not known."""
+        found: list[Expected] = []
+        for piece in pieces:
+            digest = self.manifest.digest_of(piece)
+            if digest is not None:
+                place = self.blob.grid.range_of(piece)
+                found.append(Expected(piece=piece, start=place.start, stop=place.stop, digest=digest))
+        return found
 
-    def save_durable(self, durable: Bitmap) -> None:
-        """In a thread: ``durable`` is what counts after a restart. Raises OSError."""
-        self._files.replace_durable(durable)
+    def is_written(self, piece: PieceIndex) -> bool:
+        """Whether it is being written, or waits to be."""
+        return piece in self._flights
 
     def digests_saved(self, count: int) -> None:
         """The first ``count`` unsaved batches are on the disk."""
@@ -328,6 +336,13 @@ class StoredBlob:
         for piece in pieces:
             if self.have.discard(piece):
                 self._services.space.lose(self.blob.id, self.blob.grid.length_of(piece))
+
+    def pieces_regained(self, pieces: tuple[PieceIndex, ...]) -> None:
+        """They are a *have* again."""
+        for piece in pieces:
+            if self.have.add(piece):
+                self._services.space.regain(self.blob.id, self.blob.grid.length_of(piece))
+                self._tell(piece, durable=False)
 
     def drop(self) -> None:
         """It is gone from the store; descriptors close with the last user."""

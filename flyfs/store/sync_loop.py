@@ -8,7 +8,7 @@ import trio
 from flyfs.core.ids import BlobId, PieceIndex
 from flyfs.core.manifest import SignedDigests
 from flyfs.store.stored_blob import StoredBlob
-from flyfs.store.write_order import Command, MarkDurable, SyncBlob, WriteOrder
+from flyfs.store.write_order import Command, MarkDurable, ProveAgain, StartWriteback, SyncBlob, WriteOrder
 
 _log = structlog.get_logger()
 
@@ -106,6 +106,10 @@ class SyncLoop:
                     await self._sync(stored)
                 case MarkDurable(pieces=pieces):
                     await self._mark(stored, pieces)
+                case StartWriteback(first=first, stop=stop):
+                    await self._start_writeback(stored, first, stop)
+                case ProveAgain(pieces=pieces):
+                    await self._prove_again(stored, pieces)
         finally:
             stored.unpin()
         if not stored.dropped and not self._order.at_work(command.blob_id):
@@ -113,29 +117,50 @@ class SyncLoop:
         self._progressed()
 
     async def _sync(self, stored: StoredBlob) -> None:
-        blob_id = stored.blob.id
         try:
-            await trio.to_thread.run_sync(stored.sync_data, limiter=self._disk)
+            await trio.to_thread.run_sync(stored.files.sync_data, limiter=self._disk)
         except OSError as error:
-            lost = self._order.sync_failed(blob_id)
-            if not stored.dropped:
-                stored.pieces_lost(lost)
-                _log.error("store.sync.failed", blob=blob_id, pieces=len(lost), reason=error.strerror)
+            self._sync_failed(stored, error)
         else:
-            self._order.sync_finished(blob_id)
+            self._order.sync_finished(stored.blob.id)
+
+    async def _start_writeback(self, stored: StoredBlob, first: int, stop: int) -> None:
+        piece_size, size = stored.blob.piece_size, stored.blob.size
+        place = (first * piece_size, min(stop * piece_size, size))
+        try:
+            await trio.to_thread.run_sync(stored.files.start_writeback, *place, limiter=self._disk)
+        except OSError as error:  # not every file system would tell it to the next sync, too
+            self._sync_failed(stored, error)
+        else:
+            self._order.writeback_started(stored.blob.id)
+
+    def _sync_failed(self, stored: StoredBlob, error: OSError) -> None:
+        lost = self._order.sync_failed(stored.blob.id)
+        if not stored.dropped:
+            stored.pieces_lost(lost)
+            _log.error("store.sync.failed", blob=stored.blob.id, pieces=len(lost), reason=error.strerror)
+
+    async def _prove_again(self, stored: StoredBlob, pieces: tuple[PieceIndex, ...]) -> None:
+        expected = stored.expected(pieces)
+        found = await trio.to_thread.run_sync(stored.files.pieces_on_disk, expected, limiter=self._disk)
+        proved = [piece for piece in found if not stored.is_written(piece)]  # who brings it anew will tell
+        again = self._order.pieces_proved(stored.blob.id, proved, trio.current_time())
+        if not stored.dropped:
+            stored.pieces_regained(again)
+            _log.warning("store.sync.proved", blob=stored.blob.id, pieces=len(pieces), right=len(again))
 
     async def _mark(self, stored: StoredBlob, pieces: tuple[PieceIndex, ...]) -> None:
         blob_id = stored.blob.id
         batches = stored.unsaved_digests
         try:
             if batches:
-                await trio.to_thread.run_sync(stored.save_digests, batches, limiter=self._disk)
+                await trio.to_thread.run_sync(stored.files.append_digests, batches, limiter=self._disk)
                 stored.digests_saved(len(batches))
             if pieces:
                 durable = stored.durable.copy()
                 for piece in pieces:
                     durable.add(piece)
-                await trio.to_thread.run_sync(stored.save_durable, durable, limiter=self._disk)
+                await trio.to_thread.run_sync(stored.files.replace_durable, durable, limiter=self._disk)
         except OSError as error:
             self._order.mark_failed(blob_id, trio.current_time())
             _log.warning("store.mark.failed", blob=blob_id, pieces=len(pieces), reason=error.strerror)

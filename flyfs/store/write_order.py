@@ -4,22 +4,29 @@ The shell tells what happened; this machine says what to sync and what may then 
 
 - a piece is marked durable only after a sync that began when the piece was written whole, and once its digest is known;
 - a failed sync distrusts every piece of its blob that no earlier good sync covers, also one that is just being written:
-  the kernel reports a lost page once, and then calls it clean;
+  the kernel reports a lost page once, and then calls it clean. What the disk turns out to hold all the same counts again,
+  and waits for the next sync; after a second failure it is given up;
 - syncs are batched: a blob is due when it was idle for 1 s or when its oldest write is 5 s old; and while 64 MiB wait in
-  all, the blob with most of them takes every other turn.
+  all, the blob with most of them is due. The disk begins to write as soon as 8 MiB lie side by side, so that a sync finds
+  little left to do; that it began proves nothing;
+- one command runs at a time, and no kind of command keeps the others waiting: who had a turn last goes last.
 """
 
 import math
+from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from flyfs.core.grid import MIB
 from flyfs.core.ids import BlobId, PieceIndex
+from flyfs.store.blob_writes import BlobWrites
 
 BATCH_BYTES = 64 * MIB
 """A sync of this size takes longer than its fixed cost on any disk, and a crash loses little more than it."""
 BATCH_AGE_S = 5.0
 IDLE_S = 1.0
+WRITEBACK_BYTES = 8 * MIB
+"""Long enough to be written at a disk's full speed, and an eighth of what a sync would otherwise find in front of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,60 +48,50 @@ class MarkDurable:
     pieces: tuple[PieceIndex, ...]
 
 
-Command = SyncBlob | MarkDurable
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartWriteback:
+    """Let the disk begin to write pieces ``[first, stop)``, and do not wait for it.
+
+    Answered by ``writeback_started``, or by ``sync_failed`` where it could not even begin.
+    """
+
+    blob_id: BlobId
+    first: int
+    stop: int
 
 
-@dataclass(slots=True)
-class _Writes:
-    """What is under way for one blob. A piece is in one of the collections at most."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProveAgain:
+    """Read back what the disk has of ``pieces``, past the page cache; answered by ``pieces_proved``."""
 
-    writing: dict[PieceIndex, bool] = field(default_factory=dict)  # → still trusted
-    undigested: dict[PieceIndex, int] = field(default_factory=dict)  # written, but nobody vouches for them yet: → bytes
-    written: dict[PieceIndex, int] = field(default_factory=dict)  # → bytes
-    syncing: dict[PieceIndex, int] = field(default_factory=dict)  # → bytes
-    synced: tuple[PieceIndex, ...] = ()
-    digests_wait: bool = False
-    written_bytes: int = 0
-    due_by: float = math.inf  # the oldest event's age limit
-    due_when_idle: float = math.inf
-    mark_from: float = -math.inf  # not before: a mark that failed is tried again later
+    blob_id: BlobId
+    pieces: tuple[PieceIndex, ...]
 
-    @property
-    def at_work(self) -> bool:
-        return bool(self.written or self.syncing or self.synced or self.digests_wait)
 
-    @property
-    def sync_due(self) -> float:
-        return min(self.due_by, self.due_when_idle) if self.written else math.inf
-
-    @property
-    def mark_due(self) -> float:
-        if self.synced:
-            return self.mark_from
-        if self.digests_wait and not self.written:
-            return max(self.mark_from, min(self.due_by, self.due_when_idle))
-        return math.inf
-
-    def touch(self, due_by: float, due_when_idle: float) -> None:
-        self.due_by = min(self.due_by, due_by)
-        self.due_when_idle = due_when_idle
-
-    def rest(self) -> None:
-        self.due_by = self.due_when_idle = math.inf
+Command = SyncBlob | MarkDurable | StartWriteback | ProveAgain
 
 
 class WriteOrder:
     """Events and ``now`` (seconds of one monotonic clock) in, commands out; one command runs at a time."""
 
-    def __init__(self, *, batch_bytes: int = BATCH_BYTES, batch_age_s: float = BATCH_AGE_S, idle_s: float = IDLE_S) -> None:
+    def __init__(
+        self,
+        *,
+        batch_bytes: int = BATCH_BYTES,
+        batch_age_s: float = BATCH_AGE_S,
+        idle_s: float = IDLE_S,
+        writeback_bytes: int = WRITEBACK_BYTES,
+    ) -> None:
         self._batch_bytes = batch_bytes
         self._batch_age_s = batch_age_s
         self._idle_s = idle_s
-        self._blobs: dict[BlobId, _Writes] = {}
+        self._writeback_bytes = writeback_bytes
+        self._blobs: dict[BlobId, BlobWrites] = {}
+        self._writebacks: deque[StartWriteback] = deque()
+        self._turns = [self._next_of_the_largest, self._next_due, self._next_proof, self._next_writeback]
         self._running: Command | None = None
         self._running_is_orphan = False  # its blob was dropped meanwhile
         self._flushing = False
-        self._bulk_had_turn = False
         self._waiting_bytes = 0  # written, no sync began
         self._syncing_bytes = 0
         self._earliest = math.inf  # never later than the first due blob, maybe earlier
@@ -118,7 +115,7 @@ class WriteOrder:
 
     def piece_started(self, blob_id: BlobId, piece: PieceIndex) -> None:
         """A verified piece is about to be written."""
-        self._blobs.setdefault(blob_id, _Writes()).writing[piece] = True
+        self._blobs.setdefault(blob_id, BlobWrites()).begin_write(piece)
 
     def piece_abandoned(self, blob_id: BlobId, piece: PieceIndex) -> None:
         """It could not be written whole."""
@@ -140,48 +137,64 @@ class WriteOrder:
             self._forget_if_quiet(blob_id, writes)
             return False
         if provable:
-            self._enqueue(writes, piece, size, now)
+            self._enqueue(blob_id, writes, piece, size, now)
         else:
             writes.undigested[piece] = size
         return True
 
     def digests_added(self, blob_id: BlobId, pieces: Iterable[int], now: float) -> None:
         """Somebody vouches for ``pieces`` now: the digests want to be saved; pieces that waited for them can become durable."""
-        writes = self._blobs.setdefault(blob_id, _Writes())
+        writes = self._blobs.setdefault(blob_id, BlobWrites())
         writes.digests_wait = True
         self._touch(writes, now)
         if writes.undigested:
             for piece in map(PieceIndex, pieces):
                 size = writes.undigested.pop(piece, None)
                 if size is not None:
-                    self._enqueue(writes, piece, size, now)
+                    self._enqueue(blob_id, writes, piece, size, now)
 
     def sync_finished(self, blob_id: BlobId) -> None:
         """The pieces of the running ``SyncBlob`` are on the disk."""
         writes = self._end_command(blob_id)
         if writes is not None:
-            writes.synced += tuple(writes.syncing)
-            self._end_sync(writes)
+            self._syncing_bytes -= writes.end_sync()
 
     def sync_failed(self, blob_id: BlobId) -> tuple[PieceIndex, ...]:
         """Nobody knows what reached the disk since the last good sync of this blob.
 
         Returns:
-            The pieces that are no *have* any more.
+            The pieces that are no *have* any more; some may come back (``pieces_proved``).
         """
         writes = self._end_command(blob_id)
         if writes is None:
             return ()
-        lost = (*writes.syncing, *writes.written, *writes.undigested)
-        self._end_sync(writes)
+        self._syncing_bytes -= sum(writes.syncing.values())
         self._waiting_bytes -= writes.written_bytes
-        writes.written_bytes = 0
-        writes.written.clear()
-        writes.undigested.clear()
-        writes.writing = dict.fromkeys(writes.writing, False)
-        writes.due_by = -math.inf if writes.digests_wait else math.inf
+        lost = writes.distrust()
+        self._drop_writebacks(blob_id)
+        if self._flushing:  # nobody will read them in this process, and the next one fetches them
+            writes.doubted.clear()
         self._forget_if_quiet(blob_id, writes)
         return lost
+
+    def pieces_proved(self, blob_id: BlobId, proved: Iterable[PieceIndex], now: float) -> tuple[PieceIndex, ...]:
+        """The running ``ProveAgain`` found these of its pieces on the disk; the others are lost.
+
+        Returns:
+            The pieces that are a *have* again; without those that are being written anew.
+        """
+        writes = self._end_command(blob_id)
+        if writes is None:
+            return ()
+        right = writes.end_proof(proved)
+        for piece, size in right.items():
+            self._enqueue(blob_id, writes, piece, size, now)
+        self._forget_if_quiet(blob_id, writes)
+        return tuple(right)
+
+    def writeback_started(self, blob_id: BlobId) -> None:
+        """The running ``StartWriteback`` returned. It proves nothing: whether the disk could write, the next sync tells."""
+        self._end_command(blob_id)
 
     def mark_finished(self, blob_id: BlobId, *, digests_wait: bool = False) -> None:
         """The running ``MarkDurable`` is on the disk; ``digests_wait`` where more digests came meanwhile."""
@@ -211,13 +224,18 @@ class WriteOrder:
         if writes is not None:
             self._waiting_bytes -= writes.written_bytes
             self._syncing_bytes -= sum(writes.syncing.values())
+            self._drop_writebacks(blob_id)
         if self._running is not None and self._running.blob_id == blob_id:
             self._running_is_orphan = True
 
     def flush_requested(self) -> None:
-        """From now on everything is due at once."""
+        """From now on everything is due at once, and what is in doubt is given up."""
         self._flushing = True
         self._earliest = -math.inf
+        self._writebacks.clear()
+        for blob_id, writes in list(self._blobs.items()):
+            writes.doubted.clear()
+            self._forget_if_quiet(blob_id, writes)
 
     # -- what to do -----------------------------------------------------------------------------------------------
 
@@ -225,70 +243,89 @@ class WriteOrder:
         """The next command, if one is due and none is running."""
         if self._running is not None:
             return []
-        blob_id = self._next_blob(now)
-        if blob_id is None:
-            return []
-        writes = self._blobs[blob_id]
-        if writes.written and (writes.mark_due > now):
-            self._running = self._begin_sync(blob_id, writes)
-        else:
-            self._running = MarkDurable(blob_id=blob_id, pieces=writes.synced)
-            if not writes.written:
-                writes.rest()
-        return [self._running]
+        for turn in self._turns:
+            self._running = turn(now)
+            if self._running is not None:
+                self._turns.remove(turn)
+                self._turns.append(turn)
+                return [self._running]
+        return []
 
     def next_deadline(self) -> float:
         """When to ask ``next_commands`` again; may be too early, never too late."""
         if self._running is not None:
             return math.inf
-        return -math.inf if self._waiting_bytes >= self._batch_bytes else self._earliest
+        return -math.inf if self._much_waits or self._writebacks else self._earliest
 
-    def _next_blob(self, now: float) -> BlobId | None:
-        """The blob to work on now; where none is due, ``_earliest`` is exact afterwards."""
-        much_waits = self._waiting_bytes >= self._batch_bytes
-        if not much_waits or self._bulk_had_turn:
-            self._bulk_had_turn = False
-            earliest = math.inf
-            for blob_id, writes in self._blobs.items():
-                due = -math.inf if self._flushing and writes.at_work else min(writes.sync_due, writes.mark_due)
-                if due <= now:
-                    return blob_id
-                earliest = min(earliest, due)
-            self._earliest = earliest
-        if not much_waits:
+    @property
+    def _much_waits(self) -> bool:
+        return self._waiting_bytes >= self._batch_bytes
+
+    def _next_of_the_largest(self, now: float) -> Command | None:
+        """While much waits: the blob with most of it."""
+        if not self._much_waits:
             return None
-        self._bulk_had_turn = True
-        return max(self._blobs, key=lambda blob_id: self._blobs[blob_id].written_bytes)
+        blob_id = max(self._blobs, key=lambda blob_id: self._blobs[blob_id].written_bytes)
+        return self._sync_or_mark(blob_id, now)
 
-    def _begin_sync(self, blob_id: BlobId, writes: _Writes) -> SyncBlob:
-        writes.syncing, writes.written = writes.written, {}
-        self._syncing_bytes += writes.written_bytes
-        self._waiting_bytes -= writes.written_bytes
-        writes.written_bytes = 0
-        writes.rest()
-        return SyncBlob(blob_id=blob_id, pieces=tuple(writes.syncing))
+    def _next_due(self, now: float) -> Command | None:
+        """A blob whose time has come; where there is none, ``_earliest`` is exact afterwards."""
+        earliest = math.inf
+        for blob_id, writes in self._blobs.items():
+            due = min(writes.sync_due, writes.mark_due)
+            if due <= now or (self._flushing and writes.at_work):
+                return self._sync_or_mark(blob_id, now)
+            earliest = min(earliest, due)
+        self._earliest = earliest
+        return None
 
-    def _end_command(self, blob_id: BlobId) -> _Writes | None:
+    def _next_proof(self, _: float) -> Command | None:
+        for blob_id, writes in self._blobs.items():
+            if writes.doubted:
+                return ProveAgain(blob_id=blob_id, pieces=writes.begin_proof(self._batch_bytes))
+        return None
+
+    def _next_writeback(self, _: float) -> Command | None:
+        return self._writebacks.popleft() if self._writebacks else None
+
+    def _sync_or_mark(self, blob_id: BlobId, now: float) -> Command:
+        writes = self._blobs[blob_id]
+        if writes.written and writes.mark_due > now:
+            size = writes.begin_sync()
+            self._syncing_bytes += size
+            self._waiting_bytes -= size
+            self._drop_writebacks(blob_id)
+            return SyncBlob(blob_id=blob_id, pieces=tuple(writes.syncing))
+        if not writes.written:
+            writes.rest()
+        return MarkDurable(blob_id=blob_id, pieces=writes.synced)
+
+    def _end_command(self, blob_id: BlobId) -> BlobWrites | None:
         """The blob's writes, None where it was dropped while the command ran."""
         orphan, self._running_is_orphan = self._running_is_orphan, False
         self._running = None
         self._earliest = -math.inf
         return None if orphan else self._blobs.get(blob_id)
 
-    def _end_sync(self, writes: _Writes) -> None:
-        self._syncing_bytes -= sum(writes.syncing.values())
-        writes.syncing = {}
-
-    def _enqueue(self, writes: _Writes, piece: PieceIndex, size: int, now: float) -> None:
+    def _enqueue(self, blob_id: BlobId, writes: BlobWrites, piece: PieceIndex, size: int, now: float) -> None:
         writes.written[piece] = size
         writes.written_bytes += size
         self._waiting_bytes += size
         self._touch(writes, now)
+        first, stop, run_bytes = writes.runs.add(piece, size)
+        if run_bytes >= self._writeback_bytes and not self._flushing:
+            writes.runs.forget(first)
+            self._writebacks.append(StartWriteback(blob_id=blob_id, first=first, stop=stop))
 
-    def _touch(self, writes: _Writes, now: float) -> None:
+    def _drop_writebacks(self, blob_id: BlobId) -> None:
+        """A sync begins, or nothing is left to be written."""
+        if self._writebacks:
+            self._writebacks = deque(command for command in self._writebacks if command.blob_id != blob_id)
+
+    def _touch(self, writes: BlobWrites, now: float) -> None:
         writes.touch(now + self._batch_age_s, now + self._idle_s)
         self._earliest = min(self._earliest, writes.due_by, writes.due_when_idle)
 
-    def _forget_if_quiet(self, blob_id: BlobId, writes: _Writes) -> None:
-        if not writes.at_work and not writes.writing and not writes.undigested:
+    def _forget_if_quiet(self, blob_id: BlobId, writes: BlobWrites) -> None:
+        if writes.quiet:
             del self._blobs[blob_id]

@@ -11,11 +11,14 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flyfs.core.errors import Corrupt, Stale, StoreFull
+from flyfs.core.grid import MIB
 from flyfs.core.ids import PieceIndex
 from flyfs.core.manifest import Fork
 from flyfs.store import effects
+from flyfs.store.blob_files import BlobFiles
 from flyfs.store.open_blobs import OpenBlobs
 from flyfs.store.page_cache import BUFFER_BYTES
+from flyfs.store.read_back import Expected
 from flyfs.store.store import Store
 from flyfs.store.stored_blob import StoredBlob
 from flyfs.store.write_queue import MEMORY_SHARE
@@ -355,24 +358,150 @@ async def test_a_pinned_blob_that_was_never_opened_again_can_be_unpinned(
         assert not stored.pinned
 
 
-async def test_a_sync_that_fails_takes_the_pieces_back(
+async def test_a_sync_that_fails_takes_the_pieces_back_and_those_that_the_disk_has_count_again(
     tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fails = failing(5, "Input/output error")
     async with Store.open(tmp_path) as store:
-        stored = await store.create(a_blob(3))
+        stored = await store.create(a_blob(4))
         await fill(stored, range(1))
         await store_idles(mock_clock, lambda: list(stored.durable) == [0])
-        await fill(stored, range(1, 3))
-        assert held(stored) == [0, 1, 2]
-        with monkeypatch.context() as patched:
-            patched.setattr(effects, "sync_data", fails)
-            await store_idles(mock_clock, lambda: held(stored) == [0])
+        told: list[tuple[int, bool]] = []
+        await fill(stored, range(1, 4))
+        stored.listen(lambda piece, durable: told.append((piece, durable)))
+        syncs: list[int] = []
 
-        assert store.statistics().used_bytes == PIECE_BYTES
+        def lose_piece_2(fd: int) -> None:
+            """What a disk does that cannot write one of the pages."""
+            syncs.append(fd)
+            if len(syncs) == 1:
+                os.pwrite(fd, bytes(PIECE_BYTES), 2 * PIECE_BYTES)
+                os.fsync(fd)
+                raise OSError(5, "Input/output error")
+            os.fdatasync(fd)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(effects, "sync_data", lose_piece_2)
+            patched.setattr(StoredBlob, "pieces_lost", noting(told_lost := [], StoredBlob.pieces_lost))
+            await store_idles(mock_clock, lambda: list(stored.durable) == [0, 1, 3])
+
+        assert told_lost == [(1, 2, 3)]
+        assert told == [(1, False), (3, False), (1, True), (3, True)]
+        assert (held(stored), store.statistics().used_bytes) == ([0, 1, 3], 3 * PIECE_BYTES)
+        await fill(stored)
+    async with Store.open(tmp_path) as store:
+        assert store.statistics().used_bytes == 4 * PIECE_BYTES
+
+
+def noting(lost: list[tuple[int, ...]], method: Callable[..., None]) -> Callable[..., None]:
+    def note(stored: StoredBlob, pieces: tuple[int, ...]) -> None:
+        lost.append(pieces)
+        method(stored, pieces)
+
+    return note
+
+
+async def test_a_disk_that_never_syncs_keeps_nothing(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob(3))
+
+        def fail_for_data(fd: int) -> None:
+            if fd == stored.fileno:
+                raise OSError(5, "Input/output error")
+            os.fdatasync(fd)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(effects, "sync_data", fail_for_data)
+            await fill(stored)
+            await store_idles(mock_clock, lambda: not stored.pinned)
+            assert (held(stored), store.statistics().used_bytes, list(stored.durable)) == ([], 0, [])
         await fill(stored)
     async with Store.open(tmp_path) as store:
         assert store.statistics().used_bytes == 3 * PIECE_BYTES
+
+
+async def test_a_piece_that_comes_anew_while_the_old_one_is_read_back_counts_once(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, go_on = threading.Event(), threading.Event()
+    pieces_on_disk = BlobFiles.pieces_on_disk
+
+    def slow(files: BlobFiles, expected: Sequence[Expected]) -> list[PieceIndex]:
+        reads.set()
+        go_on.wait(10)
+        return pieces_on_disk(files, expected)
+
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob(3))
+        await fill(stored)
+        monkeypatch.setattr(BlobFiles, "pieces_on_disk", slow)
+        with monkeypatch.context() as patched:
+            patched.setattr(effects, "sync_data", failing(5, "Input/output error"))
+            await store_idles(mock_clock, reads.is_set)
+        await fill(stored, range(1))
+        with disk_held(monkeypatch) as written:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(stored.write_piece, ONE, piece_of(stored.blob, 1))
+                await wait_all_tasks_blocked()
+                go_on.set()
+                while held(stored) != [0, 2]:
+                    await wait_all_tasks_blocked(0.002)
+                written.set()
+        await store_idles(mock_clock, lambda: stored.durable.complete)
+        assert store.statistics().used_bytes == 3 * PIECE_BYTES
+
+
+@contextmanager
+def disk_held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Pieces that begin to be written are not, before the event is set."""
+    go_on = threading.Event()
+    write_run = effects.write_run
+
+    def hold(fd: int, pieces: Sequence[memoryview], offset: int) -> None:
+        assert go_on.wait(10)
+        write_run(fd, pieces, offset)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(effects, "write_run", hold)
+        yield go_on
+        go_on.set()
+
+
+async def test_the_disk_begins_early_with_long_runs_and_that_counts_for_nothing(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[int, int]] = []
+    start_writeback = effects.start_writeback
+
+    def note(fd: int, start: int, stop: int) -> None:
+        begun.append((start, stop))
+        start_writeback(fd, start, stop)
+
+    monkeypatch.setattr(effects, "start_writeback", note)
+    blob = a_blob(9.5, piece_size=MIB)
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(blob)
+        await fill(stored, range(9, 10))
+        await fill(stored, range(1, 9))
+        while not begun:
+            await wait_all_tasks_blocked(0.002)
+
+        assert (begun, list(stored.durable)) == ([(MIB, blob.size)], [])
+        await store_idles(mock_clock, lambda: stored.durable.count == 9)
+
+
+async def test_write_back_that_cannot_begin_is_a_failed_sync(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob(8, piece_size=MIB))
+        monkeypatch.setattr(BlobFiles, "pieces_on_disk", lambda *_: [])
+        monkeypatch.setattr(effects, "start_writeback", failing(5, "Input/output error"))
+        await fill(stored)
+        while held(stored):
+            await wait_all_tasks_blocked(0.002)
+        assert store.statistics().used_bytes == 0
 
 
 async def test_a_bitmap_that_cannot_be_written_is_written_later(

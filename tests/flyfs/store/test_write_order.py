@@ -1,20 +1,19 @@
-"""The order of writes: tables for its rules, and a model that cuts power at any moment."""
+"""The order of writes: tables for its rules."""
 
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from flyfs.core.grid import MIB
+from flyfs.core.grid import KIB, MIB
 from flyfs.core.ids import BlobId, PieceIndex
-from flyfs.store.write_order import MarkDurable, SyncBlob, WriteOrder
+from flyfs.store.write_order import WRITEBACK_BYTES, MarkDurable, ProveAgain, StartWriteback, SyncBlob, WriteOrder
 
 A, B = BlobId("a" * 64), BlobId("b" * 64)
 
 
-def write(order: WriteOrder, piece: int, now: float, *, blob_id: BlobId = A, size: int = MIB, provable: bool = True) -> bool:
+def write(order: WriteOrder, piece: int, now: float, *, blob_id: BlobId = A, size: int = KIB, provable: bool = True) -> bool:
     order.piece_started(blob_id, PieceIndex(piece))
     return order.piece_written(blob_id, PieceIndex(piece), size, now, provable=provable)
 
@@ -25,6 +24,14 @@ def sync(*pieces: int, blob_id: BlobId = A) -> SyncBlob:
 
 def mark(*pieces: int, blob_id: BlobId = A) -> MarkDurable:
     return MarkDurable(blob_id=blob_id, pieces=tuple(map(PieceIndex, pieces)))
+
+
+def prove(*pieces: int, blob_id: BlobId = A) -> ProveAgain:
+    return ProveAgain(blob_id=blob_id, pieces=tuple(map(PieceIndex, pieces)))
+
+
+def writeback(first: int, stop: int, blob_id: BlobId = A) -> StartWriteback:
+    return StartWriteback(blob_id=blob_id, first=first, stop=stop)
 
 
 def test_a_piece_is_synced_when_its_blob_was_idle_and_marked_right_after() -> None:
@@ -125,10 +132,12 @@ def test_a_failed_sync_distrusts_all_that_no_earlier_sync_covers() -> None:
     write(order, 0, now=2.0, blob_id=B)
 
     assert order.sync_failed(A) == (1, 2, 3)
-    assert order.unsynced_bytes == MIB  # of the other blob
+    assert order.unsynced_bytes == KIB  # of the other blob
     assert not order.piece_written(A, PieceIndex(4), MIB, 2.0)  # its pages may be among the lost ones
     assert write(order, 4, now=2.0)
-    assert order.next_commands(3.0) == [sync(0, blob_id=B)]
+    assert order.next_commands(3.0) == [prove(1, 2)]  # nobody can prove piece 3, and piece 4 is written anew
+    assert order.pieces_proved(A, (), 3.0) == ()
+    assert order.next_commands(3.0) == [sync(4)]
 
 
 def test_pieces_of_an_earlier_good_sync_survive_a_failed_one() -> None:
@@ -142,6 +151,8 @@ def test_pieces_of_an_earlier_good_sync_survive_a_failed_one() -> None:
     assert order.next_commands(2.0) == [sync(1)]
 
     assert order.sync_failed(A) == (1,)
+    assert order.next_commands(2.0) == [prove(1)]
+    order.pieces_proved(A, (), 2.0)
     assert order.next_commands(5.9) == []
     assert order.next_commands(6.0) == [mark(0)]
 
@@ -168,7 +179,7 @@ def test_a_piece_without_a_digest_is_not_durable_before_somebody_vouches_for_it(
     assert (order.unsynced_bytes, order.next_deadline(), order.at_work(A)) == (0, math.inf, False)
     order.digests_added(A, range(3), now=5.0)
 
-    assert order.unsynced_bytes == MIB
+    assert order.unsynced_bytes == KIB
     assert order.next_commands(6.0) == [sync(0)]
 
 
@@ -197,6 +208,8 @@ def test_digests_are_saved_also_where_the_sync_of_their_pieces_failed() -> None:
     assert order.next_commands(1.0) == [sync(0)]
     order.sync_failed(A)
 
+    assert order.next_commands(1.0) == [prove(0)]
+    order.pieces_proved(A, (), 1.0)
     assert order.next_commands(1.0) == [mark()]
 
 
@@ -276,124 +289,201 @@ def test_a_flush_takes_everything_at_once_and_gives_up_on_marks_that_fail() -> N
     assert order.flushed
 
 
-class PowerCut(RuleBasedStateMachine):
-    """Drives the machine with a shell whose disk keeps only what was synced; pieces marked durable must be on it."""
+def a_failed_sync(order: WriteOrder, *pieces: int, now: float = 0.0) -> None:
+    for piece in pieces:
+        write(order, piece, now)
+    assert order.next_commands(now + 1.0) == [sync(*pieces)]
+    assert order.sync_failed(A) == pieces
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.order = WriteOrder(batch_bytes=4)
-        self.now = 0.0
-        self.writing: dict[tuple[BlobId, int], int] = {}  # → how many failed syncs it has seen start
-        self.in_file: set[tuple[BlobId, int]] = set()
-        self.have: set[tuple[BlobId, int]] = set()
-        self.on_disk: set[tuple[BlobId, int]] = set()
-        self.digests: set[tuple[BlobId, int]] = set()
-        self.durable: set[tuple[BlobId, int]] = set()
-        self.running: SyncBlob | MarkDurable | None = None
-        self.at_sync_start: set[tuple[BlobId, int]] = set()
 
-    @rule(blob_id=st.sampled_from([A, B]), piece=st.integers(0, 5))
-    def start(self, blob_id: BlobId, piece: int) -> None:
-        if (blob_id, piece) not in self.have and (blob_id, piece) not in self.writing:
-            self.order.piece_started(blob_id, PieceIndex(piece))
-            self.writing[blob_id, piece] = 0
+def test_what_the_disk_holds_after_a_failed_sync_counts_again_and_waits_for_the_next_sync() -> None:
+    order = WriteOrder()
+    a_failed_sync(order, 0, 1, 2)
+    assert (order.unsynced_bytes, order.at_work(A), order.next_deadline()) == (0, True, -math.inf)
+    assert order.next_commands(1.0) == [prove(0, 1, 2)]
+    assert (order.next_commands(1.0), order.next_deadline()) == ([], math.inf)
 
-    @precondition(lambda self: self.writing)
-    @rule(data=st.data(), whole=st.booleans())
-    def end(self, data: st.DataObject, whole: bool) -> None:
-        key = data.draw(st.sampled_from(sorted(self.writing)))
-        failures = self.writing.pop(key)
-        if not whole:
-            self.order.piece_abandoned(key[0], PieceIndex(key[1]))
+    assert order.pieces_proved(A, (PieceIndex(0), PieceIndex(2), PieceIndex(9)), 1.5) == (0, 2)
+    assert order.unsynced_bytes == 2 * KIB
+    assert order.next_commands(2.4) == []
+    assert order.next_commands(2.5) == [sync(0, 2)]
+    order.sync_finished(A)
+    assert order.next_commands(2.5) == [mark(0, 2)]
+
+
+def test_a_piece_that_was_proved_again_is_given_up_when_the_next_sync_fails_too() -> None:
+    order = WriteOrder()
+    a_failed_sync(order, 0)
+    assert order.next_commands(1.0) == [prove(0)]
+    order.pieces_proved(A, (PieceIndex(0),), 1.0)
+    write(order, 1, now=1.0)
+    assert order.next_commands(2.0) == [sync(0, 1)]
+    assert order.sync_failed(A) == (0, 1)
+
+    assert order.next_commands(2.0) == [prove(1)]
+    order.pieces_proved(A, (PieceIndex(1),), 2.0)
+    write(order, 0, now=2.0)
+    assert order.next_commands(3.0) == [sync(1, 0)]
+    order.sync_finished(A)
+    order.next_commands(3.0)
+    order.mark_finished(A)
+    assert not order.at_work(A)
+    write(order, 2, now=3.0)
+    write(order, 1, now=3.0)  # a good sync has cleared its name
+    assert order.next_commands(4.0) == [sync(2, 1)]
+    order.sync_failed(A)
+    assert order.next_commands(4.0) == [prove(1, 2)]
+
+
+def test_a_piece_that_is_written_anew_is_not_proved_from_the_disk() -> None:
+    order = WriteOrder()
+    a_failed_sync(order, 0, 1, 2)
+    order.piece_started(A, PieceIndex(0))
+    assert order.next_commands(1.0) == [prove(1, 2)]
+    order.piece_started(A, PieceIndex(1))
+
+    assert order.pieces_proved(A, (PieceIndex(1), PieceIndex(2)), 1.0) == (2,)
+    assert order.piece_written(A, PieceIndex(0), KIB, 1.0)
+    assert order.piece_written(A, PieceIndex(1), KIB, 1.0)
+    assert order.unsynced_bytes == 3 * KIB
+
+
+def test_much_in_doubt_is_proved_in_batches_and_does_not_hold_syncs_up() -> None:
+    order = WriteOrder(batch_bytes=3 * KIB)
+    a_failed_sync(order, *range(8))
+    write(order, 0, now=1.0, blob_id=B)
+
+    assert order.next_commands(2.0) == [sync(0, blob_id=B)]
+    order.sync_finished(B)
+    assert order.next_commands(2.0) == [prove(0, 1, 2)]
+    order.pieces_proved(A, (), 2.0)
+    assert order.next_commands(2.0) == [mark(0, blob_id=B)]
+    order.mark_finished(B)
+    assert order.next_commands(2.0) == [prove(3, 4, 5)]
+    order.pieces_proved(A, (), 2.0)
+    assert order.next_commands(2.0) == [prove(6, 7)]
+
+
+def test_a_flush_gives_up_what_is_in_doubt() -> None:
+    order = WriteOrder()
+    a_failed_sync(order, 0, 1)
+    order.flush_requested()
+    assert order.flushed
+
+    order = WriteOrder()
+    write(order, 0, now=0.0)
+    order.flush_requested()
+    assert order.next_commands(0.0) == [sync(0)]
+    order.sync_failed(A)
+    assert order.flushed
+
+
+def test_a_flush_waits_for_the_proof_that_runs_and_syncs_what_it_brings() -> None:
+    order = WriteOrder()
+    a_failed_sync(order, 0, 1)
+    assert order.next_commands(1.0) == [prove(0, 1)]
+    order.flush_requested()
+    assert not order.flushed
+    order.pieces_proved(A, (PieceIndex(1),), 1.0)
+
+    assert order.next_commands(1.0) == [sync(1)]
+
+
+def test_the_disk_begins_to_write_when_long_runs_lie_side_by_side() -> None:
+    order = WriteOrder()
+    assert WRITEBACK_BYTES == 8 * MIB
+    for piece in (0, 2, 4, 6, 1, 3, 9):
+        write(order, piece, now=0.0, size=MIB)
+    assert (order.next_commands(0.0), order.next_deadline()) == ([], 1.0)
+    write(order, 5, now=0.0, size=MIB)
+    assert order.next_commands(0.0) == []
+    write(order, 7, now=0.0, size=MIB)
+
+    assert order.next_deadline() == -math.inf
+    assert order.next_commands(0.0) == [writeback(0, 8)]
+    assert (order.next_commands(9.0), order.next_deadline()) == ([], math.inf)
+    order.writeback_started(A)
+    assert order.unsynced_bytes == 9 * MIB  # it proves nothing
+    assert order.next_commands(0.0) == []
+    assert order.next_commands(1.0) == [sync(0, 2, 4, 6, 1, 3, 9, 5, 7)]
+
+
+def test_a_run_that_the_disk_was_told_of_is_not_told_again() -> None:
+    order = WriteOrder(writeback_bytes=2 * KIB)
+    for piece in range(5):
+        write(order, piece, now=0.0)
+
+    assert order.next_commands(0.0) == [writeback(0, 2)]
+    order.writeback_started(A)
+    assert order.next_commands(0.0) == [writeback(2, 4)]
+    order.writeback_started(A)
+    assert order.next_commands(0.0) == []
+
+
+@pytest.mark.parametrize("reason", ["sync", "failed sync", "drop", "flush"])
+def test_write_back_is_not_started_of_what_a_sync_takes_or_nobody_wants(reason: str) -> None:
+    order = WriteOrder(writeback_bytes=2 * KIB, batch_bytes=6 * KIB)
+    for piece in range(6):
+        write(order, piece, now=0.0)
+    match reason:
+        case "sync":
+            assert order.next_commands(1.0) == [sync(*range(6))]
+            order.sync_finished(A)
+            assert order.next_commands(1.0) == [mark(*range(6))]
+            order.mark_finished(A)
+        case "failed sync":
+            order.next_commands(1.0)
+            write(order, 8, now=1.0)
+            write(order, 9, now=1.0)
+            order.sync_failed(A)
+            assert order.next_commands(1.0) == [prove(*range(6))]
+            order.pieces_proved(A, (), 1.0)
+            assert order.next_commands(1.0) == [prove(8, 9)]
+            order.pieces_proved(A, (), 1.0)
+        case "drop":
+            order.blob_dropped(A)
+        case _:
+            order.flush_requested()
+            assert order.next_commands(0.0) == [sync(*range(6))]
+            write(order, 8, now=0.0)
+            write(order, 9, now=0.0)
+            order.sync_finished(A)
+            assert order.next_commands(0.0) == [mark(*range(6))]
+            order.mark_finished(A)
+            assert order.next_commands(0.0) == [sync(8, 9)]
             return
-        counts = self.order.piece_written(key[0], PieceIndex(key[1]), 1, self.now, provable=key in self.digests)
-        assert counts == (failures == 0)
-        if counts:
-            self.in_file.add(key)
-            self.have.add(key)
-
-    @rule(blob_id=st.sampled_from([A, B]), first=st.integers(0, 5))
-    def vouch(self, blob_id: BlobId, first: int) -> None:
-        self.digests |= {(blob_id, piece) for piece in range(first, 6)}
-        self.order.digests_added(blob_id, range(first, 6), self.now)
-
-    @rule(seconds=st.sampled_from([0.0, 0.3, 1.0, 6.0]))
-    def wait(self, seconds: float) -> None:
-        self.now += seconds
-
-    @precondition(lambda self: self.running is None)
-    @rule()
-    def command(self) -> None:
-        before = self.order.next_deadline()
-        for command in self.order.next_commands(self.now):
-            assert before <= self.now
-            self.running = command
-            self.at_sync_start = {key for key in self.in_file if key[0] == command.blob_id}
-        if self.running is None:
-            assert self.order.next_deadline() > self.now
-
-    @precondition(lambda self: self.running is not None)
-    @rule(fails=st.booleans())
-    def finish(self, fails: bool) -> None:
-        command, self.running = self.running, None
-        assert command is not None
-        keys = {(command.blob_id, int(piece)) for piece in command.pieces}
-        match command:
-            case SyncBlob() if fails:
-                lost = {(command.blob_id, int(piece)) for piece in self.order.sync_failed(command.blob_id)}
-                unsynced = {key for key in self.in_file if key[0] == command.blob_id} - self.on_disk
-                assert lost == unsynced & self.have
-                self.have -= lost
-                self.in_file -= lost
-                for key in self.writing:
-                    if key[0] == command.blob_id:
-                        self.writing[key] += 1
-            case SyncBlob():
-                assert keys <= self.at_sync_start
-                # Only what the sync was asked for counts as on the disk: undigested pieces wait for a sync of their own.
-                self.on_disk |= keys
-                self.order.sync_finished(command.blob_id)
-            case MarkDurable() if fails:
-                self.order.mark_failed(command.blob_id, self.now)
-            case MarkDurable():
-                assert keys <= self.on_disk & self.digests
-                self.durable |= keys
-                self.order.mark_finished(command.blob_id)
-
-    @precondition(lambda self: self.running is not None)
-    @rule()
-    def drop(self) -> None:
-        """The blob of the running command goes; the shell still reports the command's end."""
-        command, self.running = self.running, None
-        assert command is not None
-        self.order.blob_dropped(command.blob_id)
-        for keys in (self.in_file, self.have, self.on_disk, self.digests, self.durable):
-            keys -= {key for key in keys if key[0] == command.blob_id}
-        self.writing = {key: seen for key, seen in self.writing.items() if key[0] != command.blob_id}
-        if isinstance(command, SyncBlob):
-            self.order.sync_finished(command.blob_id)
-        else:
-            self.order.mark_finished(command.blob_id)
-
-    @invariant()
-    def bytes_add_up(self) -> None:
-        assert self.order.unsynced_bytes == len((self.have & self.digests) - self.on_disk)
-
-    def teardown(self) -> None:
-        if self.running is not None:
-            self.finish(fails=False)
-        self.order.flush_requested()
-        for _ in range(20):
-            for command in self.order.next_commands(self.now):
-                self.running = command
-                self.at_sync_start = {key for key in self.in_file if key[0] == command.blob_id}
-                self.finish(fails=False)
-        assert self.order.flushed
-        assert self.durable == self.have & self.digests
+    assert order.next_commands(1.0) == []
 
 
-TestPowerCut = pytest.mark.timeout(300)(PowerCut.TestCase)
-TestPowerCut.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+def test_write_back_does_not_hold_syncs_up() -> None:
+    order = WriteOrder(writeback_bytes=KIB, idle_s=0.0)
+    write(order, 0, now=0.0)
+    write(order, 0, now=0.0, blob_id=B)
+
+    commands = [*order.next_commands(0.0)]
+    order.sync_finished(A)
+    commands += order.next_commands(0.0)
+    order.writeback_started(B)
+    commands += order.next_commands(0.0)
+    assert commands == [sync(0), writeback(0, 1, blob_id=B), mark(0)]
+
+
+def test_a_blob_that_is_dropped_while_its_pieces_are_read_back_stays_away() -> None:
+    order = WriteOrder()
+    a_failed_sync(order, 0)
+    assert order.next_commands(1.0) == [prove(0)]
+    order.blob_dropped(A)
+    write(order, 0, now=1.0)
+
+    assert order.pieces_proved(A, (PieceIndex(0),), 1.0) == ()
+    assert order.unsynced_bytes == KIB
+    order.blob_dropped(A)
+    for piece in range(8):
+        write(order, piece, now=1.0, size=MIB)
+    assert order.next_commands(1.0) == [writeback(0, 8)]
+    order.blob_dropped(A)
+    order.writeback_started(A)
+    assert (order.unsynced_bytes, order.next_commands(9.0)) == (0, [])
 
 
 @given(st.lists(st.tuples(st.floats(0, 3), st.integers(1, 100)), max_size=30))

@@ -8,6 +8,7 @@ import ctypes
 import errno
 import os
 import threading
+from collections.abc import Iterable
 
 from flyfs.core.grid import KIB, MIB
 
@@ -99,6 +100,15 @@ def read_into_cache(fd: int, start: int, stop: int) -> int:
             break
         start += got
     return start
+
+
+def drop_pages(fd: int, ranges: Iterable[tuple[int, int]]) -> None:
+    """Lets the kernel forget ``[start, stop)`` ranges of a file; for a thread. Dirty pages stay, and nobody is told of them.
+
+    What cannot be dropped stays in memory, which is no harm.
+    """
+    for start, stop in ranges:
+        os.posix_fadvise(fd, start, stop - start, os.POSIX_FADV_DONTNEED)
 
 
 def read_whole(fd: int, offset: int, size: int) -> bytes:

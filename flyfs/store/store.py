@@ -23,6 +23,7 @@ from flyfs.store.page_cache import PageCache
 from flyfs.store.space import Space, StoreStatistics
 from flyfs.store.stored_blob import StoredBlob, StoreServices
 from flyfs.store.sync_loop import SyncLoop
+from flyfs.store.unread_pages import MEMORY_SHARE, UnreadPages
 from flyfs.store.write_order import BATCH_BYTES, WriteOrder
 from flyfs.store.write_queue import WriteQueue, unsynced_limit_bytes
 from flyfs.store.writer import Writer
@@ -46,10 +47,12 @@ class Store:
         )  # one object per blob, while anybody has it
         self._one_changes_names = trio.Lock()
         self._one_sweeps = trio.CapacityLimiter(1)
-        max_unsynced_bytes = unsynced_limit_bytes(memory_bytes())
+        memory = memory_bytes()
+        max_unsynced_bytes = unsynced_limit_bytes(memory)
         order = WriteOrder(batch_bytes=min(BATCH_BYTES, max_unsynced_bytes // 4))  # a sync must be due before writers wait for it
         self._writer = Writer(WriteQueue(max_unsynced_bytes=max_unsynced_bytes), order)
-        self.sync_loop: Final = SyncLoop(order, progressed=self._writer.room_came)
+        unread_pages: UnreadPages[StoredBlob] = UnreadPages(keep_bytes=memory // MEMORY_SHARE)
+        self.sync_loop: Final = SyncLoop(order, unread_pages, progressed=self._writer.room_came)
         self._open_blobs = OpenBlobs()
         self._space = Space(
             catalogue=self._catalogue,
@@ -59,7 +62,12 @@ class Store:
             evict=self._evict,
         )
         self._services = StoreServices(
-            ordering=self.sync_loop, writer=self._writer, space=self._space, pages=PageCache(), open_blobs=self._open_blobs
+            ordering=self.sync_loop,
+            writer=self._writer,
+            space=self._space,
+            pages=PageCache(),
+            unread_pages=unread_pages,
+            open_blobs=self._open_blobs,
         )
 
     @classmethod

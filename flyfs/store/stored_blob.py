@@ -15,6 +15,7 @@ from flyfs.store.open_blobs import OpenBlobs
 from flyfs.store.page_cache import PageCache, read_into_cache, read_whole
 from flyfs.store.read_back import Expected
 from flyfs.store.space import Space
+from flyfs.store.unread_pages import UnreadPages
 from flyfs.store.writer import Writer
 
 Listener = Callable[[PieceIndex, bool], None]
@@ -41,11 +42,21 @@ class Ordering(Protocol):
 class StoreServices:
     """What the blobs of one store share."""
 
-    def __init__(self, *, ordering: Ordering, writer: Writer, space: Space, pages: PageCache, open_blobs: OpenBlobs) -> None:
+    def __init__(
+        self,
+        *,
+        ordering: Ordering,
+        writer: Writer,
+        space: Space,
+        pages: PageCache,
+        unread_pages: "UnreadPages[StoredBlob]",
+        open_blobs: OpenBlobs,
+    ) -> None:
         self.ordering = ordering
         self.writer = writer
         self.space = space
         self.pages = pages
+        self.unread_pages = unread_pages
         self.open_blobs = open_blobs
         self.readers = trio.CapacityLimiter(8)  # enough to keep a disk's queue busy
 
@@ -57,6 +68,7 @@ class StoredBlob:
         have: pieces that are proved and written, and may vanish in a crash. Only this object changes it.
         durable: pieces that survive one.
         manifest: the digests that are known.
+        unread: what was fetched ahead, and not read or sent since (``UnreadPages``).
     """
 
     def __init__(self, files: BlobFiles, durable: Bitmap, manifest: Manifest, services: StoreServices) -> None:
@@ -64,6 +76,7 @@ class StoredBlob:
         self.have = durable.copy()
         self.durable = durable
         self.manifest = manifest
+        self.unread: dict[PieceIndex, int] = {}
         self._size = files.blob.size
         self._piece_size = files.blob.piece_size
         self._files = files
@@ -87,6 +100,8 @@ class StoredBlob:
         have = self.have
         if have.count != have.length and not self._holds(offset, size):
             return None
+        if self.unread:
+            self._used(offset, size)
         fd = self._files.data_fd
         if fd < 0:
             if self._dropped:
@@ -125,6 +140,8 @@ class StoredBlob:
         Raises:
             Corrupt, Stale: as ``read``.
         """
+        if self.unread:
+            self._used(start, stop - start)
         if self._pages.holds_nowait(self.fileno, start, stop):
             return
         self.pin()
@@ -160,6 +177,11 @@ class StoredBlob:
         first = offset // self._piece_size
         last = (offset + size - 1) // self._piece_size
         return first in self.have if first == last else self.have.has_all(range(first, last + 1))
+
+    def _used(self, offset: int, size: int) -> None:
+        for piece in range(offset // self._piece_size, -(-(offset + size) // self._piece_size)):
+            if piece in self.unread:
+                self._services.unread_pages.piece_used(self, PieceIndex(piece))
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
@@ -238,12 +260,14 @@ class StoredBlob:
         """The writer has taken it from the queue."""
         self._services.ordering.piece_started(self, piece)
 
-    def write_ended(self, piece: PieceIndex, *, written: bool) -> bool:
+    def write_ended(self, piece: PieceIndex, *, written: bool, demand: bool) -> bool:
         """The writer wrote it whole, or could not; True where it counts: it is held from now on."""
         counts = self._services.ordering.piece_ended(self, piece, written=written)
         if counts:  # before anything else happens: a sync that fails next must find it held
             self._services.space.keep(self.blob.id, self.blob.grid.length_of(piece))
             self.have.add(piece)
+            if not demand:
+                self._services.unread_pages.piece_came(self, piece)
         return counts
 
     # -- who uses it ------------------------------------------------------------------------------------------------
@@ -306,6 +330,11 @@ class StoredBlob:
         """For a thread that syncs, marks or reads back; pin the blob meanwhile."""
         return self._files
 
+    def places(self, runs: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:
+        """Where (first, count) runs of pieces lie in the data file: [start, stop)."""
+        size = self._piece_size
+        return [(first * size, min((first + count) * size, self._size)) for first, count in runs]
+
     def expected(self, pieces: tuple[PieceIndex, ...]) -> list[Expected]:
         """Where these pieces lie, and how to tell that they are right; without those whose digest is not known."""
         found: list[Expected] = []
@@ -336,6 +365,7 @@ class StoredBlob:
         for piece in pieces:
             if self.have.discard(piece):
                 self._services.space.lose(self.blob.id, self.blob.grid.length_of(piece))
+                self._services.unread_pages.piece_used(self, piece)
 
     def pieces_regained(self, pieces: tuple[PieceIndex, ...]) -> None:
         """They are a *have* again."""
@@ -348,6 +378,7 @@ class StoredBlob:
         """It is gone from the store; descriptors close with the last user."""
         self._dropped = True
         self._unsaved.clear()
+        self._services.unread_pages.blob_dropped(self)
         if not self._pins:
             self._services.open_blobs.gone(self)
             self._files.close()

@@ -1,13 +1,18 @@
 """Carries out what ``write_order`` says: one sync or mark at a time, in a thread, while readers and writers go on. Shell."""
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 import trio
 
+from flyfs.core.errors import Corrupt, Stale, Unavailable
 from flyfs.core.ids import BlobId, PieceIndex
 from flyfs.core.manifest import SignedDigests
+from flyfs.store.page_cache import drop_pages
 from flyfs.store.stored_blob import StoredBlob
+from flyfs.store.unread_pages import DropPages, UnreadPages
 from flyfs.store.write_order import Command, MarkDurable, ProveAgain, StartWriteback, SyncBlob, WriteOrder
 
 _log = structlog.get_logger()
@@ -16,9 +21,10 @@ _log = structlog.get_logger()
 class SyncLoop:
     """Keeps the order of writes for one store. A blob with something to sync or mark is pinned meanwhile."""
 
-    def __init__(self, order: WriteOrder, *, progressed: Callable[[], None]) -> None:
+    def __init__(self, order: WriteOrder, unread_pages: UnreadPages[StoredBlob], *, progressed: Callable[[], None]) -> None:
         """``progressed`` is called when unsynced bytes may have become fewer."""
         self._order = order
+        self._unread_pages = unread_pages
         self._progressed = progressed
         self._at_work: dict[BlobId, StoredBlob] = {}
         self._wake = trio.Event()
@@ -41,9 +47,12 @@ class SyncLoop:
             commands = self._order.next_commands(trio.current_time())
             for command in commands:
                 await self._carry_out(command)
-            if commands:
+            drops = self._unread_pages.next_commands(trio.current_time())
+            if drops:
+                await self._drop_pages(drops)
+            if commands or drops:
                 continue
-            self._sleeps_until = self._order.next_deadline()
+            self._sleeps_until = min(self._order.next_deadline(), self._unread_pages.next_deadline())
             with trio.move_on_at(self._sleeps_until):
                 await self._wake.wait()
             self._sleeps_until = float("-inf")
@@ -125,10 +134,9 @@ class SyncLoop:
             self._order.sync_finished(stored.blob.id)
 
     async def _start_writeback(self, stored: StoredBlob, first: int, stop: int) -> None:
-        piece_size, size = stored.blob.piece_size, stored.blob.size
-        place = (first * piece_size, min(stop * piece_size, size))
+        ((start, end),) = stored.places(((first, stop - first),))
         try:
-            await trio.to_thread.run_sync(stored.files.start_writeback, *place, limiter=self._disk)
+            await trio.to_thread.run_sync(stored.files.start_writeback, start, end, limiter=self._disk)
         except OSError as error:  # not every file system would tell it to the next sync, too
             self._sync_failed(stored, error)
         else:
@@ -168,6 +176,21 @@ class SyncLoop:
         self._order.mark_finished(blob_id, digests_wait=bool(stored.unsaved_digests))
         if not stored.dropped:
             stored.pieces_marked(pieces)
+            length_of = stored.blob.grid.length_of
+            self._unread_pages.pieces_durable(stored, ((piece, length_of(piece)) for piece in pieces), trio.current_time())
+
+    async def _drop_pages(self, drops: list[DropPages[StoredBlob]]) -> None:
+        """All in one thread hop: there may be many small blobs."""
+        places: list[tuple[int, list[tuple[int, int]]]] = []
+        try:
+            for drop in drops:
+                # A descriptor of its own: to pin the blob would count as using it.
+                with suppress(Corrupt, Stale, Unavailable, OSError):  # gone, or none is left: then its pages stay
+                    places.append((os.dup(drop.owner.fileno), drop.owner.places(drop.runs)))
+            await trio.to_thread.run_sync(_drop_all, places, limiter=self._disk)
+        finally:
+            for fileno, _ in places:
+                os.close(fileno)
 
     def _changed(self, stored: StoredBlob) -> None:
         """Pins a blob that has work now, and wakes the loop where it would sleep too long."""
@@ -182,3 +205,9 @@ class SyncLoop:
         stored = self._at_work.pop(blob_id, None)
         if stored is not None:
             stored.unpin()
+
+
+def _drop_all(places: list[tuple[int, list[tuple[int, int]]]]) -> None:
+    """In a thread."""
+    for fileno, ranges in places:
+        drop_pages(fileno, ranges)

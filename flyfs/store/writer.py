@@ -24,8 +24,11 @@ class File(Protocol):
         """Bytes of it may be on their way to the disk from now on."""
         ...
 
-    def write_ended(self, piece: PieceIndex, *, written: bool) -> bool:
-        """It is written whole, or could not be; True where it counts, False where it has to be written again."""
+    def write_ended(self, piece: PieceIndex, *, written: bool, demand: bool) -> bool:
+        """It is written whole, or could not be; True where it counts, False where it has to be written again.
+
+        ``demand`` tells whether a reader was blocked on it by the time it was written.
+        """
         ...
 
 
@@ -162,7 +165,7 @@ class Writer:
 
     @staticmethod
     def _tell(order: Order, error: Exception | None) -> None:
-        order.counts = order.target.write_ended(order.piece, written=error is None)
+        order.counts = order.target.write_ended(order.piece, written=error is None, demand=order.demand)
         order.error = error
         trio.lowlevel.reschedule(order.task)
 

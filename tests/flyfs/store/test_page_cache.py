@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flyfs.core.grid import MIB
-from flyfs.store.page_cache import BUFFER_BYTES, PageCache, read_into_cache, read_whole
+from flyfs.store.page_cache import BUFFER_BYTES, PageCache, drop_pages, read_into_cache, read_whole
 
 CONTENT = bytes(range(256)) * 4096 * 5  # 5 MiB
 
@@ -58,6 +58,20 @@ def test_a_disk_that_fails_is_not_answered() -> None:
 
     assert PageCache().read_nowait(closed, 0, 1) is None
     os.close(closed)
+
+
+def test_dropped_pages_are_read_again_and_dirty_ones_stay(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+        assert PageCache().holds_nowait(file.fileno(), 0, 3 * MIB)
+        drop_pages(file.fileno(), [(0, 2 * MIB), (2 * MIB, 5 * MIB)])
+        assert not PageCache(nowait=False).holds_nowait(file.fileno(), 0, 4096)
+        os.pwrite(file.fileno(), b"new", 4 * MIB)
+        drop_pages(file.fileno(), [(4 * MIB, 5 * MIB)])
+        assert os.pread(file.fileno(), 9, 0) == CONTENT[:9]
+        assert os.pread(file.fileno(), 9, 4 * MIB) == b"new" + CONTENT[3:9]
 
 
 def misses(pages: PageCache, fd: int) -> bool:

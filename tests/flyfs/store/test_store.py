@@ -14,6 +14,8 @@ from flyfs.core.ids import PieceIndex
 from flyfs.store import effects
 from flyfs.store.blob_files import directory_of
 from flyfs.store.cache_directory import CacheDirectory
+from flyfs.store.open_blobs import OpenBlobs
+from flyfs.store.page_cache import drop_pages
 from flyfs.store.store import FLUSH_TIMEOUT_S, Store
 from tests.flyfs.store.builders import PIECE_BYTES, a_blob, bytes_of_blob, digests_of, fill, held, piece_of, pinned
 
@@ -356,3 +358,56 @@ async def test_writes_that_need_room_together_evict_no_more_than_they_need(tmp_p
         assert newest.have.complete
         assert store.blob_ids() == [a_blob(name=name).id for name in "bcde"]
         assert store.statistics().used_bytes == 12 * PIECE_BYTES
+
+
+async def test_what_was_fetched_ahead_and_nobody_read_leaves_memory_a_minute_after_it_is_durable(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropped: list[tuple[int, int]] = []
+
+    def note(fd: int, ranges: list[tuple[int, int]]) -> None:
+        assert os.fstat(fd).st_size == 6 * PIECE_BYTES
+        dropped.extend(ranges)
+        drop_pages(fd, ranges)
+
+    monkeypatch.setattr("flyfs.store.sync_loop.drop_pages", note)
+    monkeypatch.setattr("flyfs.store.store.OpenBlobs", lambda: OpenBlobs(most_idle=1))
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob(6))
+        stored.add_digests(digests_of(stored.blob))
+        for piece in (0, 1, 2, 4, 5):
+            await stored.write_piece(PieceIndex(piece), piece_of(stored.blob, piece))
+        await stored.write_piece(PieceIndex(3), piece_of(stored.blob, 3), demand=True)
+        assert stored.read_nowait(PIECE_BYTES - 1, 2) is not None
+        await stored.bring_into_page_cache(5 * PIECE_BYTES, 6 * PIECE_BYTES)
+        while not stored.durable.complete:
+            await wait_all_tasks_blocked(0.002)
+            mock_clock.jump(1.0)
+        other = await store.create(a_blob(name="other"))
+        assert not stored.files.is_open
+        mock_clock.jump(50.0)
+        await wait_all_tasks_blocked(0.01)
+        assert (dropped, sorted(stored.unread)) == ([], [2, 4])
+
+        while not dropped:
+            mock_clock.jump(10.0)
+            await wait_all_tasks_blocked(0.01)
+        assert (dropped, stored.unread) == ([(2 * PIECE_BYTES, 3 * PIECE_BYTES), (4 * PIECE_BYTES, 5 * PIECE_BYTES)], {})
+        assert store.blob_ids() == [stored.blob.id, other.blob.id]  # to drop pages is no use of the blob
+        assert await stored.read(0, stored.blob.size) == bytes_of_blob(stored.blob)
+
+
+async def test_pages_of_a_blob_that_is_gone_are_left_alone(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob())
+        await fill(stored)
+        while not stored.durable.complete:
+            await wait_all_tasks_blocked(0.002)
+            mock_clock.jump(1.0)
+        files = stored.files
+        files.close()
+        shutil.rmtree(place_of(tmp_path))
+        mock_clock.jump(100.0)
+        await wait_all_tasks_blocked(0.01)
+        assert not stored.unread
+        await fill(await store.create(a_blob(name="other")))

@@ -26,14 +26,16 @@ class AFile:
         self.fileno = os.open(path, os.O_RDWR | os.O_CREAT)
         self.began: list[int] = []
         self.ended: list[tuple[int, bool]] = []
+        self.demands: list[int] = []
         self.counts = True
         self._unsynced = unsynced
 
     def write_begins(self, piece: PieceIndex) -> None:
         self.began.append(piece)
 
-    def write_ended(self, piece: PieceIndex, *, written: bool) -> bool:
+    def write_ended(self, piece: PieceIndex, *, written: bool, demand: bool) -> bool:
         self.ended.append((piece, written))
+        self.demands += [int(piece)] if demand else []
         self._unsynced.unsynced_bytes += SIZE if written else 0
         return written and self.counts
 
@@ -136,6 +138,7 @@ async def test_a_demand_is_written_while_bulk_waits_for_the_disk(tmp_path: Path,
         while 5 not in desk.outcomes:
             await wait_all_tasks_blocked(0.001)
         assert desk.outcomes == {9: True, 5: True}
+        assert desk.file.demands == [9, 5]
         go_on.set()
 
 

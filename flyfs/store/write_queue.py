@@ -154,7 +154,9 @@ class WriteQueue(Generic[PieceT]):
         may_bulk = self._may_bulk(unsynced_bytes)
         bulk_turn = may_bulk and self._demands_in_a_row >= DEMANDS_IN_A_ROW
         if self._may_demand(unsynced_bytes) and not bulk_turn:
-            if self._bulk and not self._bulk_under_way:
+            if not self._bulk:
+                self._demands_in_a_row = 0
+            elif not self._bulk_under_way:
                 self._demands_in_a_row += 1
             return self._begin(self._demands, self._demand_room(unsynced_bytes), bulk=False)
         if may_bulk:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 _MARK = f"TESTS_OF_THIS_TREE={uuid.uuid4().hex}"
 """In the environment of every child, and of theirs: other daemons on this machine are none of our business."""
@@ -25,6 +26,10 @@ _MODULES = {"flyfs", "supernode", "supernode.cli", "flyfs.cli"}
 
 def pytest_configure() -> None:
     """Sets up what must hold before any test module is imported."""
+    # A change is judged by the same examples each time; on a desk new ones are tried.
+    settings.register_profile("ci", derandomize=True)
+    if os.environ.get("CI"):
+        settings.load_profile("ci")
     name, _, value = _MARK.partition("=")
     os.environ[name] = value
     if sys.__stderr__ is not None:

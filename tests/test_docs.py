@@ -127,7 +127,14 @@ def keys_of(value: object) -> object:
 
 def test_the_status_reference_shows_exactly_the_keys_that_are_told() -> None:
     zero = SimpleNamespace(
-        origin_bytes=0, supernode_bytes=0, peer_bytes=0, store_bytes=0, served_bytes=0, pieces_verified=0, pieces_rejected=0
+        origin_bytes=0,
+        supernode_bytes=0,
+        peer_bytes=0,
+        store_bytes=0,
+        passed_bytes=0,
+        served_bytes=0,
+        pieces_verified=0,
+        pieces_rejected=0,
     )
     process = ProcessFigures(version="0", role="peer", peer_id="", mountpoint="/", started_at_s=0, pid=1)
     store = SimpleNamespace(used_bytes=0, limit_bytes=None, free_bytes=0, blobs=0, read_through=False)

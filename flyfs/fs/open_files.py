@@ -105,7 +105,7 @@ class OpenFiles:
         wanted = min(size, held.size - offset)
         if wanted <= 0:
             return _NOTHING
-        mark = held.blob.figures().have_pieces
+        mark = _moved(held.blob)
         if self._circuit.moved(node.ino, mark):
             self._knowledge.bytes_came(node)
         patience_s = self._circuit.patience_s(node.ino, mark, trio.current_time())
@@ -116,9 +116,9 @@ class OpenFiles:
                 data = await held.blob.read(offset, wanted)
         except trio.TooSlowError:
             self._knowledge.bytes_timed_out(node)
-            self._circuit.timed_out(node.ino, held.blob.figures().have_pieces, trio.current_time())
+            self._circuit.timed_out(node.ino, _moved(held.blob), trio.current_time())
             raise Unavailable(f"{node.path}: bytes from {offset} on did not come within {patience_s:g} s") from None
-        if held.blob.figures().have_pieces != mark:
+        if _moved(held.blob) != mark:
             self._knowledge.bytes_came(node)
         if len(data) != wanted:
             raise Corrupt(f"{node.path}: {len(data)} bytes at {offset} where {wanted} must be")
@@ -196,3 +196,9 @@ class OpenFiles:
         held.count += 1
         self._table.opened(node)
         return held
+
+
+def _moved(blob: OpenBlob) -> int:
+    """A number that changes when bytes come, kept or not."""
+    figures = blob.figures()
+    return figures.have_pieces + figures.origin_bytes + figures.peer_bytes + figures.supernode_bytes

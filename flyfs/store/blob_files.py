@@ -8,9 +8,10 @@ import errno
 import os
 import stat
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from flyfs.core.bitmap import Bitmap
+from flyfs.core.bitmap import Bitmap, runs_of
 from flyfs.core.blob import Blob
 from flyfs.core.errors import Corrupt, Unavailable
 from flyfs.core.ids import BlobId, PieceIndex
@@ -19,7 +20,9 @@ from flyfs.store import effects
 from flyfs.store.read_back import Expected, pieces_on_disk
 from flyfs.wire.records import decode_record, decode_records, encode_record, encode_records
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_SECTOR_BYTES = 512  # what st_blocks counts, whatever the file system
 HEAD, DATA, DIGESTS, DURABLE = "head", "data", "digests", "durable"
 
 
@@ -54,8 +57,16 @@ class BlobFiles:
         self.data_fd = -1
         self._directory_fd = -1
         self._blobs_fd = blobs_fd
+        self._made = True
         self._digests_bytes = 0  # good ones
         self._names_synced = False
+
+    @classmethod
+    def unmade(cls, blobs_fd: int, blob: Blob) -> "BlobFiles":
+        """A blob without any file, because there was no room for them."""
+        files = cls(blobs_fd, blob)
+        files._made = False
+        return files
 
     @classmethod
     def create(cls, blobs_fd: int, blob: Blob) -> "BlobFiles":
@@ -73,6 +84,11 @@ class BlobFiles:
             files.close()
             raise
         return files
+
+    @property
+    def made(self) -> bool:
+        """Whether there are files."""
+        return self._made
 
     @property
     def is_open(self) -> bool:
@@ -157,6 +173,37 @@ class BlobFiles:
         self._sync_names()
         effects.replace_file(self._directory_fd, DURABLE, encode_record(_durable_record(self.blob, durable)), sync=True)
 
+    def unmark(self, durable: Bitmap) -> None:
+        """Only these pieces count after a restart, once this returns; needs no room on a full disk. Raises OSError.
+
+        There the record is overwritten in its place: a crash in the middle tears it, and costs the marks of this blob.
+        """
+        try:
+            self.replace_durable(durable)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            self._overwrite_durable(durable)
+
+    def _overwrite_durable(self, durable: Bitmap) -> None:
+        try:
+            fd = os.open(DURABLE, effects.WRITE, dir_fd=self._directory_fd)
+        except FileNotFoundError:  # nothing was ever marked
+            return
+        record = encode_record(_durable_record(self.blob, durable))
+        try:
+            effects.write_at(fd, record, 0)
+            effects.set_length(fd, len(record))
+            effects.sync_data(fd)
+        finally:
+            os.close(fd)
+
+    def free(self, runs: Iterable[tuple[int, int]]) -> None:
+        """Gives the room of (first, count) runs of pieces back. None of them may be marked. Raises OSError."""
+        size = self.blob.piece_size
+        for first, count in runs:  # the last piece with all of its last disk block
+            effects.punch_hole(self.data_fd, first * size, (first + count) * size)
+
     def _sync_names(self) -> None:
         """Once per session, before anything else becomes durable: the head, and the names on the way to it, are on the disk."""
         if self._names_synced:
@@ -214,6 +261,25 @@ def read_durable(directory_fd: int, blob: Blob) -> Bitmap:
     except (FileNotFoundError, Corrupt, ValueError):
         pass  # the pieces are fetched again: that is all it costs
     return Bitmap(len(blob.grid))
+
+
+def free_unmarked(directory_fd: int, blob: Blob, durable: Bitmap) -> None:
+    """Gives room back that no mark speaks of, after a process that did not end well; before anybody uses the blob.
+
+    What a disk does not give back lies there until the blob goes.
+    """
+    held_bytes = durable.count * blob.piece_size
+    slack_bytes = blob.piece_size + held_bytes // 64  # the last disk block, and the file system's own map of the file
+    with suppress(OSError):
+        found = os.stat(DATA, dir_fd=directory_fd, follow_symlinks=False)
+        if not stat.S_ISREG(found.st_mode) or found.st_blocks * _SECTOR_BYTES <= held_bytes + slack_bytes:
+            return
+        fd = os.open(DATA, effects.WRITE, dir_fd=directory_fd)
+        try:
+            for first, count in runs_of(piece for piece in blob.grid if piece not in durable):
+                effects.punch_hole(fd, first * blob.piece_size, (first + count) * blob.piece_size)
+        finally:
+            os.close(fd)
 
 
 def _meaning_of(error: OSError, blob_id: BlobId) -> Corrupt | Unavailable:

@@ -54,6 +54,9 @@ class BlobWrites:
         proving: read back from the disk now → bytes. They are no *have* either.
         proved_again: those of ``written`` and ``syncing`` that were in doubt once. A second failure is their last.
         runs: contiguous pieces of ``written``.
+        dropped: no *have* any more, but perhaps marked.
+        unmarking: those whose mark is being taken back.
+        unmarked: those whose room is to be given back, or just is.
     """
 
     writing: dict[PieceIndex, bool] = field(default_factory=dict)
@@ -65,6 +68,9 @@ class BlobWrites:
     proving: dict[PieceIndex, int] = field(default_factory=dict)
     proved_again: set[PieceIndex] = field(default_factory=set)
     runs: Runs = field(default_factory=Runs)
+    dropped: tuple[PieceIndex, ...] = ()
+    unmarking: tuple[PieceIndex, ...] = ()
+    unmarked: tuple[PieceIndex, ...] = ()
     digests_wait: bool = False
     written_bytes: int = 0
     due_by: float = math.inf  # the oldest event's age limit
@@ -73,8 +79,14 @@ class BlobWrites:
 
     @property
     def at_work(self) -> bool:
-        """Whether something is left to sync, to mark or to prove."""
-        return bool(self.written or self.syncing or self.synced or self.digests_wait or self.doubted or self.proving)
+        """Whether something is left to sync, to mark, to prove or to let go."""
+        waits = self.written or self.syncing or self.synced or self.digests_wait or self.doubted or self.proving
+        return bool(waits) or self.shrinks
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether pieces are on their way out."""
+        return bool(self.dropped or self.unmarking or self.unmarked)
 
     @property
     def quiet(self) -> bool:
@@ -158,3 +170,16 @@ class BlobWrites:
         self.doubted.pop(piece, None)
         self.proving.pop(piece, None)
         self.writing[piece] = True
+
+    def drop(self, going: frozenset[PieceIndex]) -> tuple[int, int]:
+        """They go, wherever they are: the bytes that no sync has to cover any more, of those written, and of those syncing."""
+        self.undigested = {piece: size for piece, size in self.undigested.items() if piece not in going}
+        written_bytes, syncing_bytes = self.written_bytes, sum(self.syncing.values())
+        self.written = {piece: size for piece, size in self.written.items() if piece not in going}
+        self.syncing = {piece: size for piece, size in self.syncing.items() if piece not in going}
+        self.written_bytes = sum(self.written.values())
+        self.synced = tuple(piece for piece in self.synced if piece not in going)
+        self.proved_again -= going
+        self.runs.clear()  # which may come again in other runs
+        self.dropped += tuple(sorted(going))
+        return written_bytes - self.written_bytes, syncing_bytes - sum(self.syncing.values())

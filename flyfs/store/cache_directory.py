@@ -14,10 +14,12 @@ from pathlib import Path
 from flyfs.core import ids
 from flyfs.core.blob import Blob
 from flyfs.core.errors import ConfigError, Corrupt
+from flyfs.core.grid import MIB
 from flyfs.core.ids import BlobId, PeerId
 from flyfs.store import effects
-from flyfs.store.blob_files import DURABLE, HEAD, directory_of, read_durable, read_head
+from flyfs.store.blob_files import DURABLE, HEAD, directory_of, free_unmarked, read_durable, read_head
 from flyfs.store.directory_lock import DirectoryLock
+from flyfs.store.eviction import Disk
 
 FORMAT = "flyfs store 1\n"
 VERSION_NAME, PEER_ID_NAME, BLOBS_NAME, DROPPED_NAME = "version", "peer-id", "blobs", "dropped"
@@ -38,6 +40,7 @@ class CacheDirectory:
         except OSError as error:
             raise ConfigError(f"cannot make the cache directory {directory}: {error.strerror}") from error
         self._lock = DirectoryLock(directory)
+        self._disk = Disk(free_bytes=0, whole_bytes=0)
         self._descriptors: list[int] = []
         try:
             self._fd = self._open_directory(directory, None)
@@ -112,10 +115,32 @@ class CacheDirectory:
             except FileNotFoundError:
                 continue
 
-    def disk_bytes(self) -> tuple[int, int]:
-        """(free, whole) bytes of the file system, as far as we may use them; from memory. Raises OSError."""
-        found = os.fstatvfs(self._fd)
-        return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+    def disk(self) -> Disk:
+        """What the file system has, from memory; a disk that cannot tell has what it had."""
+        try:
+            found = os.fstatvfs(self._fd)
+        except OSError:
+            return self._disk
+        self._disk = Disk(
+            free_bytes=found.f_bavail * found.f_frsize,
+            whole_bytes=found.f_blocks * found.f_frsize,
+            free_inodes=found.f_favail if found.f_files else None,  # 0 of 0: it makes them as they are needed (btrfs)
+        )
+        return self._disk
+
+    def can_punch(self) -> bool:
+        """Whether files here can lose pieces; found out behind the end of one that has nothing there to lose."""
+        try:
+            fd = os.open(VERSION_NAME, effects.WRITE, dir_fd=self._fd)
+        except OSError:
+            return False
+        try:
+            effects.punch_hole(fd, MIB, 2 * MIB)
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+        return True
 
     def _scan(self, above: str, names: list[str]) -> Iterator[tuple[Blob, int, float]]:
         for name in names:
@@ -140,6 +165,7 @@ class CacheDirectory:
         try:
             blob = read_head(fd, blob_id)
             durable = read_durable(fd, blob)
+            free_unmarked(fd, blob, durable)
             used_at = max(_modified_s(fd, HEAD), _modified_s(fd, DURABLE) if durable.count else 0.0)
         finally:
             os.close(fd)

@@ -33,11 +33,18 @@ class Catalogue:
         self._entries[blob.id] = _Entry(blob, used_bytes)
         self.used_bytes += used_bytes
 
-    def remove(self, blob_id: BlobId) -> None:
-        """Forgets a blob and its bytes; an unknown one is no mistake."""
+    def remove(self, blob_id: BlobId) -> int:
+        """Forgets a blob; gives the bytes that it took, 0 for an unknown one."""
         entry = self._entries.pop(blob_id, None)
-        if entry is not None:
-            self.used_bytes -= entry.used_bytes
+        if entry is None:
+            return 0
+        self.used_bytes -= entry.used_bytes
+        return entry.used_bytes
+
+    def peek(self, blob_id: BlobId) -> Blob | None:
+        """The blob; its age stays what it is."""
+        entry = self._entries.get(blob_id)
+        return entry.blob if entry is not None else None
 
     def find(self, blob_id: BlobId) -> Blob | None:
         """The blob, used now."""

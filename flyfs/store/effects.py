@@ -12,7 +12,7 @@ from contextlib import suppress
 _LIBC = ctypes.CDLL(None, use_errno=True)  # not os.posix_fallocate, which writes zeros where the kernel cannot allocate
 _LIBC.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 _LIBC.sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
-_KEEP_SIZE = 1
+_KEEP_SIZE, _PUNCH_HOLE = 1, 2
 _SYNC_FILE_RANGE_WRITE = 2
 _NOT_SUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.ESPIPE)
 _MAX_VECTORS = os.sysconf("SC_IOV_MAX")
@@ -65,6 +65,13 @@ def _allocate(fd: int, offset: int, size: int) -> None:
         number = ctypes.get_errno()
         if number in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(number, os.strerror(number))
+
+
+def punch_hole(fd: int, start: int, stop: int) -> None:
+    """Gives the room of ``[start, stop)`` back; the file keeps its length, and reads as zeros there."""
+    if _LIBC.fallocate(fd, _PUNCH_HOLE | _KEEP_SIZE, start, stop - start):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def set_length(fd: int, size: int) -> None:

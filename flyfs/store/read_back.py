@@ -6,12 +6,13 @@ way to tell what a restart would find.
 
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from flyfs.core.blob import Blob
 from flyfs.core.ids import PieceIndex
-from flyfs.core.manifest import piece_digest
+from flyfs.core.manifest import Manifest, piece_digest
 
 _ALIGNMENT = 4096
 """Of memory, offset and length; enough for every disk whose blocks are no larger than that."""
@@ -25,6 +26,17 @@ class Expected:
     start: int
     stop: int
     digest: bytes
+
+
+def expected_of(blob: Blob, manifest: Manifest, pieces: Iterable[PieceIndex]) -> list[Expected]:
+    """Where these pieces lie, and how to tell that they are right; without those whose digest is not known."""
+    found: list[Expected] = []
+    for piece in pieces:
+        digest = manifest.digest_of(piece)
+        if digest is not None:
+            place = blob.grid.range_of(piece)
+            found.append(Expected(piece=piece, start=place.start, stop=place.stop, digest=digest))
+    return found
 
 
 def pieces_on_disk(direct: int, expected: Sequence[Expected]) -> list[PieceIndex]:

@@ -1,7 +1,7 @@
 """The blobs of one cache directory: found, made, dropped; kept within the space they may use. Shell."""
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 from weakref import WeakValueDictionary
@@ -11,17 +11,19 @@ import trio
 
 from flyfs.core.bitmap import Bitmap
 from flyfs.core.blob import Blob
-from flyfs.core.errors import Corrupt
+from flyfs.core.errors import Corrupt, StoreFull
 from flyfs.core.ids import BlobId, PeerId
 from flyfs.core.manifest import Manifest
 from flyfs.store.blob_files import BlobFiles
 from flyfs.store.cache_directory import CacheDirectory, bytes_of
 from flyfs.store.catalogue import Catalogue
+from flyfs.store.eviction import Candidate, DropBlob, DropPieces, Eviction
 from flyfs.store.memory import memory_bytes
 from flyfs.store.open_blobs import OpenBlobs
 from flyfs.store.page_cache import PageCache
+from flyfs.store.services import StoreServices
 from flyfs.store.space import Space, StoreStatistics
-from flyfs.store.stored_blob import StoredBlob, StoreServices
+from flyfs.store.stored_blob import StoredBlob
 from flyfs.store.sync_loop import SyncLoop
 from flyfs.store.unread_pages import MEMORY_SHARE, UnreadPages
 from flyfs.store.write_order import BATCH_BYTES, WriteOrder
@@ -37,7 +39,7 @@ _log = structlog.get_logger()
 class Store:
     """Made by ``open``. All methods are called on the event loop."""
 
-    def __init__(self, directory: CacheDirectory, nursery: trio.Nursery, *, limit_bytes: int | None) -> None:
+    def __init__(self, directory: CacheDirectory, nursery: trio.Nursery, *, limit_bytes: int | None, can_punch: bool) -> None:
         """``open`` calls this; the nursery is for removing what was set aside."""
         self._directory = directory
         self._nursery = nursery
@@ -57,10 +59,13 @@ class Store:
         self._space = Space(
             catalogue=self._catalogue,
             limit_bytes=limit_bytes,
-            disk_bytes=directory.disk_bytes,
-            is_pinned=self._is_pinned,
+            disk=directory.disk,
+            can_punch=can_punch,
+            candidates=self._candidates,
             evict=self._evict,
         )
+        self._shrinking: StoredBlob | None = None  # kept in memory: a big one that loses pieces will lose more
+        self._losses: list[Callable[[BlobId], None]] = []
         self._services = StoreServices(
             ordering=self.sync_loop,
             writer=self._writer,
@@ -68,6 +73,8 @@ class Store:
             pages=PageCache(),
             unread_pages=unread_pages,
             open_blobs=self._open_blobs,
+            begin=self._begin,
+            lost=self._tell_loss,
         )
 
     @classmethod
@@ -88,11 +95,13 @@ class Store:
         opened = await trio.to_thread.run_sync(CacheDirectory, directory)
         try:
             async with trio.open_nursery() as nursery:
-                store = cls(opened, nursery, limit_bytes=limit_bytes)
+                can_punch = await trio.to_thread.run_sync(opened.can_punch)
+                store = cls(opened, nursery, limit_bytes=limit_bytes, can_punch=can_punch)
                 for blob, used_bytes, _ in await trio.to_thread.run_sync(_scan, opened):
                     store._catalogue.add(blob, used_bytes)
                 nursery.start_soon(store.sync_loop.run)
                 nursery.start_soon(store._writer.run)
+                nursery.start_soon(store._space.run)
                 nursery.start_soon(store._sweep)
                 try:
                     yield store
@@ -128,8 +137,16 @@ class Store:
             Unavailable: the process is short of descriptors or memory.
         """
         blob = self._catalogue.find(blob_id)
-        if blob is None:
-            return None
+        return None if blob is None else self._load(blob)
+
+    def look(self, blob_id: BlobId) -> StoredBlob | None:
+        """As ``find``, for somebody who does not use the blob: its age stays what it is."""
+        blob = self._catalogue.peek(blob_id)
+        return None if blob is None else self._load(blob)
+
+    def _load(self, blob: Blob) -> StoredBlob | None:
+        """The blob's one object; None where its files are damaged, and so go."""
+        blob_id = blob.id
         stored = self._objects.get(blob_id)
         if stored is not None:
             return stored
@@ -146,41 +163,57 @@ class Store:
         return self._object(files, durable, manifest)
 
     async def create(self, blob: Blob) -> StoredBlob:
-        """The blob with its files, empty where it is new; one of the same id but another piece size is replaced.
+        """The blob, empty where it is new; one of the same id but another piece size is replaced.
+
+        Where there is no room for its files, it has none, is not told of as here, and gets them when a piece is written.
 
         Raises:
-            StoreFull: there is no room for it.
             Unavailable: as ``find``.
         """
         stored = self._find_same(blob)
-        if stored is not None:
-            return stored
-        if blob.id in self._catalogue:
-            await self.drop(blob.id)
-        await self._space.promise(0)
-        async with self._one_changes_names:
+        if stored is None:
+            if blob.id in self._catalogue or blob.id in self._objects:
+                await self.drop(blob.id)
             stored = self._find_same(blob)  # somebody may have been faster
-            if stored is not None:
-                return stored
-            try:
-                files = await trio.to_thread.run_sync(self._create_files, blob)
-            except OSError as error:
-                raise self._space.refuse(error.strerror or str(error)) from error
-            self._catalogue.add(blob)
-            pieces = len(blob.grid)
-            return self._object(files, Bitmap(pieces), Manifest(blob.id, pieces))
+            if stored is None:
+                pieces = len(blob.grid)
+                stored = self._object(BlobFiles.unmade(self._directory.blobs_fd, blob), Bitmap(pieces), Manifest(blob.id, pieces))
+        with suppress(StoreFull):
+            await self._begin(stored)
+        return stored
 
     async def drop(self, blob_id: BlobId) -> None:
-        """The blob is gone at once, and for good when this returns; who pinned it reads on until it unpins.
+        """The blob is gone at once, and for good when this returns; who uses it reads on.
 
         That it is not here is fine. A disk that refuses is logged: the blob may then be back after a restart.
         """
-        self._catalogue.remove(blob_id)
+        known = blob_id in self._catalogue
+        size = self._catalogue.remove(blob_id)
         stored = self._objects.pop(blob_id, None)
         if stored is not None:
             stored.drop()
             self.sync_loop.drop(stored)
-        await self._remove_files(blob_id)
+        self._space.going(size)
+        try:
+            await self._remove_files(blob_id)
+        finally:
+            self._space.gone(size)
+        if known:
+            self._tell_loss(blob_id)
+
+    def listen_losses(self, listener: Callable[[BlobId], None]) -> None:
+        """Calls ``listener`` on the loop for each blob that went, or that lost pieces which it held."""
+        self._losses.append(listener)
+
+    @property
+    def capacity_bytes(self) -> int:
+        """What the store may hold in all, as limit and disk are now."""
+        return self._space.capacity_bytes
+
+    @property
+    def reads_through(self) -> bool:
+        """Whether the last piece could not be kept for want of room."""
+        return self._space.refused
 
     def statistics(self) -> StoreStatistics:
         """The figures now, from memory."""
@@ -189,18 +222,37 @@ class Store:
     # -- inside -----------------------------------------------------------------------------------------------------
 
     def _find_same(self, blob: Blob) -> StoredBlob | None:
-        found = self.find(blob.id)
+        found = self.find(blob.id) or self._objects.get(blob.id)  # which may have no files yet
         return found if found is not None and found.blob == blob else None
 
     def _object(self, files: BlobFiles, durable: Bitmap, manifest: Manifest) -> StoredBlob:
         stored = StoredBlob(files, durable, manifest, self._services)
         self._objects[stored.blob.id] = stored
-        self._open_blobs.idle(stored)
+        if files.is_open:
+            self._open_blobs.idle(stored)
         return stored
 
-    def _is_pinned(self, blob_id: BlobId) -> bool:
-        stored = self._objects.get(blob_id)
-        return stored is not None and stored.pinned
+    async def _begin(self, stored: StoredBlob) -> None:
+        """Makes the files of a blob that has none. Raises StoreFull where there is no room for them."""
+        if stored.files.made:
+            return
+        await self._space.wait_for_blob_room()
+        async with self._one_changes_names:
+            if stored.files.made or stored.dropped:  # while we waited
+                return
+            try:
+                files = await trio.to_thread.run_sync(self._create_files, stored.blob)
+            except OSError as error:
+                raise self._space.kernel_refused(error.strerror or str(error)) from error
+            if stored.dropped:
+                files.close()  # its successor, or the next start, sets them aside
+                return
+            self._catalogue.add(stored.blob)
+            stored.got_files(files)
+
+    def _tell_loss(self, blob_id: BlobId) -> None:
+        for listener in self._losses:
+            listener(blob_id)
 
     def _create_files(self, blob: Blob) -> BlobFiles:
         """In a thread."""
@@ -211,9 +263,32 @@ class Store:
             self._directory.set_aside(blob.id)
             raise
 
-    async def _evict(self, blob_id: BlobId) -> None:
-        _log.info("store.blob.evicted", blob=blob_id)
-        await self.drop(blob_id)
+    # -- eviction -----------------------------------------------------------------------------------------------------
+
+    def _candidates(self) -> Iterator[Candidate]:
+        for blob_id, used_bytes in self._catalogue.by_age():
+            stored = self._objects.get(blob_id)
+            if stored is not None and stored.in_use:
+                yield Candidate(blob_id=blob_id, droppable_bytes=min(stored.drops.droppable_bytes, used_bytes), in_use=True)
+            else:
+                yield Candidate(blob_id=blob_id, droppable_bytes=used_bytes)
+
+    async def _evict(self, eviction: Eviction) -> None:
+        """Lets go what was planned, unless somebody has begun to use it meanwhile."""
+        blob = self._catalogue.peek(eviction.blob_id)
+        if blob is None:
+            return
+        match eviction:
+            case DropBlob(blob_id):
+                stored = self._objects.get(blob_id)
+                if stored is None or not stored.in_use:
+                    _log.debug("store.blob.evicted", blob=blob_id)
+                    await self.drop(blob_id)
+            case DropPieces(blob_id, size_bytes):
+                stored = self._shrinking = self._load(blob)
+                if stored is not None:
+                    freed_bytes = await stored.drops.drop_coldest(size_bytes)
+                    _log.debug("store.pieces.evicted", blob=blob_id, freed_bytes=freed_bytes)
 
     async def _remove_files(self, blob_id: BlobId) -> None:
         """Moves a blob's files away, unless they are its successor's, and removes them."""
@@ -227,7 +302,10 @@ class Store:
         await self._sweep()
 
     async def _sweep(self) -> None:
-        await trio.to_thread.run_sync(self._directory.sweep, limiter=self._one_sweeps)
+        try:
+            await trio.to_thread.run_sync(self._directory.sweep, limiter=self._one_sweeps)
+        except OSError as error:  # the next start tries again
+            _log.warning("store.sweep.failed", reason=error.strerror)
 
     async def _leave(self) -> None:
         await self._writer.stop()

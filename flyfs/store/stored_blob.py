@@ -1,7 +1,6 @@
-"""One blob of the store: what of it is here, reading it, and writing a proved piece. Shell."""
+"""One blob of the store: what of it is here, reading it, writing a proved piece, and letting pieces go. Shell."""
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterable
 
 import trio
 
@@ -10,55 +9,16 @@ from flyfs.core.blob import Blob
 from flyfs.core.errors import Corrupt, Stale
 from flyfs.core.ids import PieceIndex
 from flyfs.core.manifest import Manifest, SignedDigests
+from flyfs.store.arrivals import Arrivals
 from flyfs.store.blob_files import BlobFiles
-from flyfs.store.open_blobs import OpenBlobs
-from flyfs.store.page_cache import PageCache, read_into_cache, read_whole
-from flyfs.store.read_back import Expected
-from flyfs.store.space import Space
-from flyfs.store.unread_pages import UnreadPages
-from flyfs.store.writer import Writer
+from flyfs.store.coldness import Coldness
+from flyfs.store.drops import Drops
+from flyfs.store.page_cache import read_into_cache, read_whole
+from flyfs.store.services import StoreServices
+from flyfs.store.uses import NO_PIECES, Ahead, Use, Uses
 
 Listener = Callable[[PieceIndex, bool], None]
 """Called with (piece, durable): False when it is held, True when it survives a crash."""
-
-
-class Ordering(Protocol):
-    """Who keeps the order of writes; ``StoredBlob`` tells what happens to it."""
-
-    def piece_started(self, stored: "StoredBlob", piece: PieceIndex) -> None:
-        """It is about to be written."""
-
-    def piece_ended(self, stored: "StoredBlob", piece: PieceIndex, *, written: bool) -> bool:
-        """It is written whole, or could not be; True where it counts, False where it has to be written (again)."""
-        ...
-
-    def digests_added(self, stored: "StoredBlob", batch: SignedDigests) -> None:
-        """The manifest grew."""
-
-    def forgotten(self, stored: "StoredBlob") -> None:
-        """What was written of it and is not durable does not count any more."""
-
-
-class StoreServices:
-    """What the blobs of one store share."""
-
-    def __init__(
-        self,
-        *,
-        ordering: Ordering,
-        writer: Writer,
-        space: Space,
-        pages: PageCache,
-        unread_pages: "UnreadPages[StoredBlob]",
-        open_blobs: OpenBlobs,
-    ) -> None:
-        self.ordering = ordering
-        self.writer = writer
-        self.space = space
-        self.pages = pages
-        self.unread_pages = unread_pages
-        self.open_blobs = open_blobs
-        self.readers = trio.CapacityLimiter(8)  # enough to keep a disk's queue busy
 
 
 class StoredBlob:
@@ -69,6 +29,7 @@ class StoredBlob:
         durable: pieces that survive one.
         manifest: the digests that are known.
         unread: what was fetched ahead, and not read or sent since (``UnreadPages``).
+        drops: what is on its way out.
     """
 
     def __init__(self, files: BlobFiles, durable: Bitmap, manifest: Manifest, services: StoreServices) -> None:
@@ -82,10 +43,12 @@ class StoredBlob:
         self._files = files
         self._services = services
         self._pages = services.pages
-        self._flights: dict[PieceIndex, trio.Event] = {}  # pieces that are being written
         self._unsaved: list[SignedDigests] = []
         self._listeners: dict[object, Listener] = {}
-        self._pins = 0
+        self._uses = Uses()
+        self._coldness = Coldness(durable)
+        self._arrivals = Arrivals(self, services)
+        self.drops = Drops(self, self._uses, self._coldness, services)
         self._dropped = False
 
     # -- reading ----------------------------------------------------------------------------------------------------
@@ -104,10 +67,13 @@ class StoredBlob:
             self._used(offset, size)
         fd = self._files.data_fd
         if fd < 0:
-            if self._dropped:
+            if self._dropped or not self._files.made:
                 return None
             fd = self.fileno
-        return self._pages.read_nowait(fd, offset, size)
+        view = self._pages.read_nowait(fd, offset, size)
+        if view:
+            self._coldness.used(offset // self._piece_size, (offset + size - 1) // self._piece_size)
+        return view
 
     async def read(self, offset: int, size: int) -> memoryview | bytes:
         """The bytes, clipped to the blob, never short; may wait for the disk in a thread. A view is valid until the next await.
@@ -123,13 +89,15 @@ class StoredBlob:
         size = max(0, min(size, self._size - offset))
         if not self._holds(offset, size):
             raise ValueError(f"not all of {offset}+{size} is held of blob {self.blob.id}")
-        self.pin()
-        try:
-            data = await trio.to_thread.run_sync(read_whole, self.fileno, offset, size, limiter=self._services.readers)
-        except OSError as error:
-            raise Corrupt(f"the disk cannot read blob {self.blob.id}: {error.strerror}") from error
-        finally:
-            self.unpin()
+        if not size:
+            return b""
+        pieces = self.blob.grid.covering(offset, offset + size)
+        with self.use(pieces):
+            self._coldness.used(pieces[0], pieces[-1])
+            try:
+                data = await trio.to_thread.run_sync(read_whole, self.fileno, offset, size, limiter=self._services.readers)
+            except OSError as error:
+                raise Corrupt(f"the disk cannot read blob {self.blob.id}: {error.strerror}") from error
         if len(data) != size:
             raise Corrupt(f"the data file of blob {self.blob.id} was truncated")
         return data
@@ -137,26 +105,29 @@ class StoredBlob:
     async def bring_into_page_cache(self, start: int, stop: int) -> None:
         """After it, ``sendfile`` of held bytes does not wait for the disk; costs some µs where they are cached already.
 
+        Use the pieces from before it until they were sent.
+
         Raises:
             Corrupt, Stale: as ``read``.
         """
+        if start >= stop:
+            return
         if self.unread:
             self._used(start, stop - start)
+        self._coldness.used(start // self._piece_size, (stop - 1) // self._piece_size)
         if self._pages.holds_nowait(self.fileno, start, stop):
             return
-        self.pin()
-        try:
-            end = await trio.to_thread.run_sync(read_into_cache, self.fileno, start, stop, limiter=self._services.readers)
-        except OSError as error:
-            raise Corrupt(f"the disk cannot read blob {self.blob.id}: {error.strerror}") from error
-        finally:
-            self.unpin()
+        with self.use():
+            try:
+                end = await trio.to_thread.run_sync(read_into_cache, self.fileno, start, stop, limiter=self._services.readers)
+            except OSError as error:
+                raise Corrupt(f"the disk cannot read blob {self.blob.id}: {error.strerror}") from error
         if end < stop:
             raise Corrupt(f"the data file of blob {self.blob.id} was truncated")
 
     @property
     def fileno(self) -> int:
-        """The data file's descriptor, read and write; pin the blob while you use it.
+        """The data file's descriptor, read and write; for whoever ``use``s the blob.
 
         Raises:
             Stale: the blob was dropped and closed.
@@ -167,7 +138,7 @@ class StoredBlob:
             if self._dropped:
                 raise Stale(f"blob {self.blob.id} is gone from the store")
             self._files.open()
-            if not self._pins:
+            if not self._uses:
                 self._services.open_blobs.idle(self)
         return self._files.data_fd
 
@@ -194,7 +165,8 @@ class StoredBlob:
         """
         if self.manifest.add(batch) and not self._dropped:
             self._unsaved.append(batch)
-            self._services.ordering.digests_added(self, batch)
+            if self._files.made:
+                self._services.ordering.digests_added(self, batch)
 
     async def write_piece(self, piece: PieceIndex, data: memoryview, *, proved: bool = False, demand: bool = False) -> None:
         """Proves a piece, writes it, and tells the listeners; returns at once where it is held.
@@ -204,71 +176,36 @@ class StoredBlob:
 
         Raises:
             Corrupt: ``data`` is not the piece.
-            StoreFull: there is no room, or the disk refuses: nothing is kept.
+            StoreFull: it is the piece, but there is no room, or the disk refuses: it is not kept.
             Stale: the blob was dropped.
             ValueError: the grid has no such piece, or a proved one has another length.
         """
-        length = self.blob.grid.length_of(piece)
-        while True:
-            if self._dropped:
-                raise Stale(f"blob {self.blob.id} is gone from the store")
-            if piece in self.have:
-                return
-            flight = self._flights.get(piece)
-            if flight is None:
-                break
-            if demand:
-                self.piece_demanded(piece)
-            await flight.wait()
-        if not proved:
-            self.manifest.prove(piece, data)
-        if len(data) != length:
-            raise ValueError(f"piece {piece} of blob {self.blob.id} has {length} bytes, not {len(data)}")
-        flight = self._flights[piece] = trio.Event()
-        self.pin()
-        try:
-            await self._write(piece, data, demand=demand)
-        finally:
-            del self._flights[piece]
-            flight.set()
-            self.unpin()
-        if piece in self.have:  # else a sync failed since it was written, and took it back
+        if await self._arrivals.write(piece, data, proved=proved, demand=demand):
             self._tell(piece, durable=False)
 
     def piece_demanded(self, piece: PieceIndex) -> None:
         """A reader is blocked on it: where it waits to be written, it goes before others."""
-        self._services.writer.demanded(self, piece)
+        self._arrivals.demanded(piece)
 
-    async def _write(self, piece: PieceIndex, data: memoryview, *, demand: bool) -> None:
-        """Room, bytes, then the word of the write order that they count."""
-        services = self._services
-        await services.space.promise(len(data))
-        kept = False
-        try:
-            while not kept:
-                if self._dropped:
-                    raise Stale(f"blob {self.blob.id} is gone from the store")
-                place = (self.fileno, piece * self._piece_size)
-                kept = await services.writer.write(self, piece, place, data, demand=demand)
-        except OSError as error:  # whatever the disk's reason: the bytes cannot be kept, and can be read through
-            raise services.space.refuse(error.strerror or str(error)) from error
-        finally:
-            if not kept:
-                services.space.give_back(len(data))
+    def is_written(self, piece: PieceIndex) -> bool:
+        """Whether it is being written, or waits to be."""
+        return piece in self._arrivals
 
-    def write_begins(self, piece: PieceIndex) -> None:
-        """The writer has taken it from the queue."""
-        self._services.ordering.piece_started(self, piece)
+    # -- letting pieces go --------------------------------------------------------------------------------------------
 
-    def write_ended(self, piece: PieceIndex, *, written: bool, demand: bool) -> bool:
-        """The writer wrote it whole, or could not; True where it counts: it is held from now on."""
-        counts = self._services.ordering.piece_ended(self, piece, written=written)
-        if counts:  # before anything else happens: a sync that fails next must find it held
-            self._services.space.keep(self.blob.id, self.blob.grid.length_of(piece))
-            self.have.add(piece)
-            if not demand:
-                self._services.unread_pages.piece_came(self, piece)
-        return counts
+    async def drop_pieces(self, pieces: Iterable[PieceIndex], *, damaged: bool = False) -> int:
+        """Those of ``pieces`` that are held are held no more, from now on; when this returns, their room is free.
+
+        Cancelled, it goes on without the caller.
+
+        Args:
+            pieces: any of this blob; those that somebody is in lose their marks, and keep their room.
+            damaged: they must not count again, whatever becomes of their room.
+
+        Returns:
+            The bytes that count no more. Where the disk does not take a mark back, a sound piece is held again.
+        """
+        return await self.drops.drop(pieces, damaged=damaged)
 
     # -- who uses it ------------------------------------------------------------------------------------------------
 
@@ -283,28 +220,37 @@ class StoredBlob:
         return end
 
     @property
-    def pinned(self) -> bool:
-        """Whether somebody reads it, or writes are under way: it is not evicted and keeps its descriptors."""
-        return self._pins > 0
+    def in_use(self) -> bool:
+        """Whether somebody reads it, or writes are under way: it does not go whole."""
+        return self._uses.block_eviction
 
-    def pin(self) -> None:
-        """One more user."""
-        self._pins += 1
-        if self._pins == 1:
+    def use(self, pieces: range = NO_PIECES, *, ahead: Ahead | None = None) -> Use:
+        """Keeps the blob here, and all of ``pieces`` that are held, and what ``ahead`` gives when somebody asks."""
+        return self._begin(Use(self, pieces, ahead=ahead))
+
+    def pin(self) -> Use:
+        """Keeps the blob whole: nothing that is held of it goes."""
+        return self.use(range(len(self.blob.grid)))
+
+    def keep_open(self) -> Use:
+        """Keeps the descriptors, while the blob is here; it may go."""
+        return self._begin(Use(self, NO_PIECES, blocks_eviction=False))
+
+    def _begin(self, use: Use) -> Use:
+        if self._uses.begin(use):
             self._services.open_blobs.in_use(self)
+        return use
 
-    def unpin(self) -> None:
-        """One user less; each pin is undone exactly once."""
-        assert self._pins, "unpinned more often than pinned"
-        self._pins -= 1
-        if self._pins:
+    def use_ended(self, use: Use) -> None:
+        """``Use.end`` calls this."""
+        if use.blocks_eviction and not self._dropped:  # syncing it, or making room in it, makes it no younger
+            self._services.space.used(self.blob.id)
+        if not self._uses.end(use):
             return
         if self._dropped:
             self._services.open_blobs.gone(self)
             self._files.close()
-            return
-        self._services.space.used(self.blob.id)
-        if self._files.is_open:
+        elif self._files.is_open:
             self._services.open_blobs.idle(self)
         else:
             self._services.open_blobs.gone(self)
@@ -317,7 +263,7 @@ class StoredBlob:
 
     @property
     def dropped(self) -> bool:
-        """Whether it is gone from the store; readers that pinned it go on reading."""
+        """Whether it is gone from the store; who uses it goes on reading."""
         return self._dropped
 
     @property
@@ -325,9 +271,17 @@ class StoredBlob:
         """Batches that are not on the disk yet."""
         return tuple(self._unsaved)
 
+    def got_files(self, files: BlobFiles) -> None:
+        """There is room now; the digests that came meanwhile can be saved."""
+        self._files = files
+        for batch in self._unsaved:
+            self._services.ordering.digests_added(self, batch)
+        if not self._uses:
+            self._services.open_blobs.idle(self)
+
     @property
     def files(self) -> BlobFiles:
-        """For a thread that syncs, marks or reads back; pin the blob meanwhile."""
+        """For a thread that syncs, marks or reads back; keep the blob open meanwhile. While none are ``made`` it has no piece."""
         return self._files
 
     def places(self, runs: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:
@@ -335,51 +289,54 @@ class StoredBlob:
         size = self._piece_size
         return [(first * size, min((first + count) * size, self._size)) for first, count in runs]
 
-    def expected(self, pieces: tuple[PieceIndex, ...]) -> list[Expected]:
-        """Where these pieces lie, and how to tell that they are right; without those whose digest is not known."""
-        found: list[Expected] = []
-        for piece in pieces:
-            digest = self.manifest.digest_of(piece)
-            if digest is not None:
-                place = self.blob.grid.range_of(piece)
-                found.append(Expected(piece=piece, start=place.start, stop=place.stop, digest=digest))
-        return found
-
-    def is_written(self, piece: PieceIndex) -> bool:
-        """Whether it is being written, or waits to be."""
-        return piece in self._flights
-
     def digests_saved(self, count: int) -> None:
         """The first ``count`` unsaved batches are on the disk."""
         del self._unsaved[:count]
 
     def pieces_marked(self, pieces: tuple[PieceIndex, ...]) -> None:
-        """They are durable now."""
-        for piece in pieces:
+        """They are durable now, but for those that were dropped meanwhile."""
+        marked = [piece for piece in pieces if piece not in self.drops]
+        for piece in marked:
             self.durable.add(piece)
-        for piece in pieces:
+        for piece in marked:
             self._tell(piece, durable=True)
 
     def pieces_lost(self, pieces: tuple[PieceIndex, ...]) -> None:
         """They are no *have* any more."""
         for piece in pieces:
-            if self.have.discard(piece):
+            if piece in self.have:
+                self.forget(piece)
                 self._services.space.lose(self.blob.id, self.blob.grid.length_of(piece))
-                self._services.unread_pages.piece_used(self, piece)
+        if pieces:
+            self._services.lost(self.blob.id)
 
     def pieces_regained(self, pieces: tuple[PieceIndex, ...]) -> None:
         """They are a *have* again."""
         for piece in pieces:
-            if self.have.add(piece):
+            if piece not in self.have:
+                self.hold(piece)
                 self._services.space.regain(self.blob.id, self.blob.grid.length_of(piece))
                 self._tell(piece, durable=False)
+
+    def hold(self, piece: PieceIndex) -> None:
+        """It is a *have*, and warm."""
+        self.have.add(piece)
+        self._coldness.used(piece, piece)
+
+    def forget(self, piece: PieceIndex) -> None:
+        """It is no *have*."""
+        self.have.discard(piece)
+        self._coldness.gone(piece)
+        if self.unread:
+            self._services.unread_pages.piece_used(self, piece)
 
     def drop(self) -> None:
         """It is gone from the store; descriptors close with the last user."""
         self._dropped = True
         self._unsaved.clear()
         self._services.unread_pages.blob_dropped(self)
-        if not self._pins:
+        self.drops.abandon()
+        if not self._uses:
             self._services.open_blobs.gone(self)
             self._files.close()
 

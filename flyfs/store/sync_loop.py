@@ -1,32 +1,45 @@
-"""Carries out what ``write_order`` says: one sync or mark at a time, in a thread, while readers and writers go on. Shell."""
+"""Carries out what ``write_order`` says: one step at a time, in a thread, while readers and writers go on. Shell."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 import structlog
 import trio
 
+from flyfs.core.bitmap import runs_of
 from flyfs.core.errors import Corrupt, Stale, Unavailable
 from flyfs.core.ids import BlobId, PieceIndex
 from flyfs.core.manifest import SignedDigests
 from flyfs.store.page_cache import drop_pages
+from flyfs.store.read_back import expected_of
 from flyfs.store.stored_blob import StoredBlob
 from flyfs.store.unread_pages import DropPages, UnreadPages
-from flyfs.store.write_order import Command, MarkDurable, ProveAgain, StartWriteback, SyncBlob, WriteOrder
+from flyfs.store.uses import Use
+from flyfs.store.write_commands import (
+    Command,
+    FreePieces,
+    MarkDurable,
+    ProveAgain,
+    StartWriteback,
+    SyncBlob,
+    UnmarkPieces,
+)
+from flyfs.store.write_order import WriteOrder
 
 _log = structlog.get_logger()
 
 
 class SyncLoop:
-    """Keeps the order of writes for one store. A blob with something to sync or mark is pinned meanwhile."""
+    """Keeps the order of writes for one store. A blob with something to do is kept open meanwhile."""
 
     def __init__(self, order: WriteOrder, unread_pages: UnreadPages[StoredBlob], *, progressed: Callable[[], None]) -> None:
         """``progressed`` is called when unsynced bytes may have become fewer."""
         self._order = order
         self._unread_pages = unread_pages
         self._progressed = progressed
-        self._at_work: dict[BlobId, StoredBlob] = {}
+        self._at_work: dict[BlobId, tuple[StoredBlob, Use]] = {}
+        self._unmarkable: set[BlobId] = set()  # whose last mark failed
         self._wake = trio.Event()
         self._sleeps_until = float("-inf")  # while it works, nobody needs to wake it
         self._flushed = trio.Event()
@@ -72,6 +85,7 @@ class SyncLoop:
     def drop(self, stored: StoredBlob) -> None:
         """Nothing of this blob is synced or marked any more."""
         self._order.blob_dropped(stored.blob.id)
+        self._unmarkable.discard(stored.blob.id)
         self._release(stored.blob.id)
         self._progressed()
 
@@ -100,6 +114,11 @@ class SyncLoop:
         self._order.digests_added(stored.blob.id, batch.pieces, trio.current_time())
         self._changed(stored)
 
+    def pieces_dropped(self, stored: StoredBlob, pieces: Iterable[PieceIndex]) -> None:
+        """They are no *have* any more: their marks, and then their room, go."""
+        self._order.pieces_dropped(stored.blob.id, pieces)
+        self._changed(stored)
+
     def forgotten(self, stored: StoredBlob) -> None:
         """What was written of it and is not durable does not count any more."""
         self._order.blob_dropped(stored.blob.id)
@@ -107,9 +126,8 @@ class SyncLoop:
     # -- the commands -----------------------------------------------------------------------------------------------
 
     async def _carry_out(self, command: Command) -> None:
-        stored = self._at_work[command.blob_id]
-        stored.pin()  # a drop meanwhile must not close what the thread uses
-        try:
+        stored, _ = self._at_work[command.blob_id]
+        with stored.keep_open():  # a drop meanwhile must not close what the thread uses
             match command:
                 case SyncBlob():
                     await self._sync(stored)
@@ -119,8 +137,10 @@ class SyncLoop:
                     await self._start_writeback(stored, first, stop)
                 case ProveAgain(pieces=pieces):
                     await self._prove_again(stored, pieces)
-        finally:
-            stored.unpin()
+                case UnmarkPieces(pieces=pieces):
+                    await self._unmark(stored, pieces)
+                case FreePieces(pieces=pieces):
+                    await self._free(stored, pieces)
         if not stored.dropped and not self._order.at_work(command.blob_id):
             self._release(command.blob_id)
         self._progressed()
@@ -149,7 +169,7 @@ class SyncLoop:
             _log.error("store.sync.failed", blob=stored.blob.id, pieces=len(lost), reason=error.strerror)
 
     async def _prove_again(self, stored: StoredBlob, pieces: tuple[PieceIndex, ...]) -> None:
-        expected = stored.expected(pieces)
+        expected = expected_of(stored.blob, stored.manifest, pieces)
         found = await trio.to_thread.run_sync(stored.files.pieces_on_disk, expected, limiter=self._disk)
         proved = [piece for piece in found if not stored.is_written(piece)]  # who brings it anew will tell
         again = self._order.pieces_proved(stored.blob.id, proved, trio.current_time())
@@ -171,8 +191,11 @@ class SyncLoop:
                 await trio.to_thread.run_sync(stored.files.replace_durable, durable, limiter=self._disk)
         except OSError as error:
             self._order.mark_failed(blob_id, trio.current_time())
-            _log.warning("store.mark.failed", blob=blob_id, pieces=len(pieces), reason=error.strerror)
+            tell = _log.debug if blob_id in self._unmarkable else _log.warning  # a full disk refuses every five seconds
+            tell("store.mark.failed", blob=blob_id, pieces=len(pieces), reason=error.strerror)
+            self._unmarkable.add(blob_id)
             return
+        self._unmarkable.discard(blob_id)
         self._order.mark_finished(blob_id, digests_wait=bool(stored.unsaved_digests))
         if not stored.dropped:
             stored.pieces_marked(pieces)
@@ -192,19 +215,41 @@ class SyncLoop:
             for fileno, _ in places:
                 os.close(fileno)
 
+    async def _unmark(self, stored: StoredBlob, pieces: tuple[PieceIndex, ...]) -> None:
+        blob_id = stored.blob.id
+        try:
+            await trio.to_thread.run_sync(stored.files.unmark, stored.durable.copy(), limiter=self._disk)
+        except OSError as error:
+            self._order.unmark_failed(blob_id)
+            _log.warning("store.unmark.failed", blob=blob_id, pieces=len(pieces), reason=error.strerror)
+            if not stored.dropped:
+                stored.drops.ended(pieces, freed=False)
+        else:
+            self._order.unmark_finished(blob_id)
+
+    async def _free(self, stored: StoredBlob, pieces: tuple[PieceIndex, ...]) -> None:
+        blob_id = stored.blob.id
+        try:
+            runs = runs_of(sorted(stored.drops.to_free(pieces)))
+            await trio.to_thread.run_sync(stored.files.free, runs, limiter=self._disk)
+        except OSError as error:  # nobody counts on them any more: their bytes lie there until they are written again
+            _log.warning("store.free.failed", blob=blob_id, pieces=len(pieces), reason=error.strerror)
+        self._order.free_ended(blob_id)
+        if not stored.dropped:
+            stored.drops.ended(pieces, freed=True)
+
     def _changed(self, stored: StoredBlob) -> None:
-        """Pins a blob that has work now, and wakes the loop where it would sleep too long."""
+        """Keeps a blob open that has work now, and wakes the loop where it would sleep too long."""
         blob_id = stored.blob.id
         if blob_id not in self._at_work and self._order.at_work(blob_id):
-            self._at_work[blob_id] = stored
-            stored.pin()
+            self._at_work[blob_id] = (stored, stored.keep_open())
         if self._order.next_deadline() < self._sleeps_until:
             self._wake.set()
 
     def _release(self, blob_id: BlobId) -> None:
-        stored = self._at_work.pop(blob_id, None)
-        if stored is not None:
-            stored.unpin()
+        found = self._at_work.pop(blob_id, None)
+        if found is not None:
+            found[1].end()
 
 
 def _drop_all(places: list[tuple[int, list[tuple[int, int]]]]) -> None:

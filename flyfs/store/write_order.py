@@ -1,5 +1,7 @@
 """The one order in which bytes become true: receive → verify → write (*have*) → sync → mark (*durable*). Pure.
 
+And the one in which they become untrue: no *have* any more → the mark is taken back → only then their room is given back.
+
 The shell tells what happened; this machine says what to sync and what may then be marked. It promises:
 
 - a piece is marked durable only after a sync that began when the piece was written whole, and once its digest is known;
@@ -9,17 +11,26 @@ The shell tells what happened; this machine says what to sync and what may then 
 - syncs are batched: a blob is due when it was idle for 1 s or when its oldest write is 5 s old; and while 64 MiB wait in
   all, the blob with most of them is due. The disk begins to write as soon as 8 MiB lie side by side, so that a sync finds
   little left to do; that it began proves nothing;
+- a hole never lies under a durable mark, whenever a crash comes; room is made before all else;
 - one command runs at a time, and no kind of command keeps the others waiting: who had a turn last goes last.
 """
 
 import math
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from flyfs.core.grid import MIB
 from flyfs.core.ids import BlobId, PieceIndex
 from flyfs.store.blob_writes import BlobWrites
+from flyfs.store.write_commands import (
+    Command,
+    FreePieces,
+    MarkDurable,
+    ProveAgain,
+    StartWriteback,
+    SyncBlob,
+    UnmarkPieces,
+)
 
 BATCH_BYTES = 64 * MIB
 """A sync of this size takes longer than its fixed cost on any disk, and a crash loses little more than it."""
@@ -27,48 +38,6 @@ BATCH_AGE_S = 5.0
 IDLE_S = 1.0
 WRITEBACK_BYTES = 8 * MIB
 """Long enough to be written at a disk's full speed, and an eighth of what a sync would otherwise find in front of it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SyncBlob:
-    """Bring the data file to the disk; answered by ``sync_finished`` or ``sync_failed``."""
-
-    blob_id: BlobId
-    pieces: tuple[PieceIndex, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MarkDurable:
-    """Append the digests that wait; then, where there are ``pieces``, replace the bitmap.
-
-    Answered by ``mark_finished`` or ``mark_failed``.
-    """
-
-    blob_id: BlobId
-    pieces: tuple[PieceIndex, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartWriteback:
-    """Let the disk begin to write pieces ``[first, stop)``, and do not wait for it.
-
-    Answered by ``writeback_started``, or by ``sync_failed`` where it could not even begin.
-    """
-
-    blob_id: BlobId
-    first: int
-    stop: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProveAgain:
-    """Read back what the disk has of ``pieces``, past the page cache; answered by ``pieces_proved``."""
-
-    blob_id: BlobId
-    pieces: tuple[PieceIndex, ...]
-
-
-Command = SyncBlob | MarkDurable | StartWriteback | ProveAgain
 
 
 class WriteOrder:
@@ -88,6 +57,7 @@ class WriteOrder:
         self._writeback_bytes = writeback_bytes
         self._blobs: dict[BlobId, BlobWrites] = {}
         self._writebacks: deque[StartWriteback] = deque()
+        self._shrinking: dict[BlobId, None] = {}  # blobs with pieces to unmark or to free
         self._turns = [self._next_of_the_largest, self._next_due, self._next_proof, self._next_writeback]
         self._running: Command | None = None
         self._running_is_orphan = False  # its blob was dropped meanwhile
@@ -107,7 +77,7 @@ class WriteOrder:
         return self._flushing and self._running is None and not any(writes.at_work for writes in self._blobs.values())
 
     def at_work(self, blob_id: BlobId) -> bool:
-        """Whether something of this blob still has to be synced or marked."""
+        """Whether something of this blob still has to be synced, marked, unmarked or freed."""
         writes = self._blobs.get(blob_id)
         return writes is not None and writes.at_work
 
@@ -218,9 +188,46 @@ class WriteOrder:
             writes.mark_from = now + self._batch_age_s
             writes.touch(writes.mark_from, writes.mark_from)
 
+    def pieces_dropped(self, blob_id: BlobId, pieces: Iterable[PieceIndex]) -> None:
+        """They are no *have* any more, wherever they were on their way; none of them is being written, nor will be before
+        ``unmark_failed`` or ``free_ended``.
+        """
+        writes, going = self._blobs.setdefault(blob_id, BlobWrites()), frozenset(pieces)
+        waiting_bytes, syncing_bytes = writes.drop(going)
+        self._waiting_bytes -= waiting_bytes
+        self._syncing_bytes -= syncing_bytes
+        self._drop_writebacks(blob_id, going)
+        self._shrinking[blob_id] = None
+
+    def unmark_finished(self, blob_id: BlobId) -> None:
+        """The bitmap on the disk is without the pieces of the running ``UnmarkPieces``."""
+        writes = self._end_command(blob_id)
+        if writes is not None:
+            writes.unmarked, writes.unmarking = writes.unmarking, ()
+
+    def unmark_failed(self, blob_id: BlobId) -> None:
+        """It may still have them: their bytes stay where they are."""
+        writes = self._end_command(blob_id)
+        if writes is not None:
+            writes.unmarking = ()
+            self._settle(blob_id, writes)
+
+    def free_ended(self, blob_id: BlobId) -> None:
+        """The pieces of the running ``FreePieces`` are holes, or could not be: they can be written again."""
+        writes = self._end_command(blob_id)
+        if writes is not None:
+            writes.unmarked = ()
+            self._settle(blob_id, writes)
+
+    def _settle(self, blob_id: BlobId, writes: BlobWrites) -> None:
+        if not writes.shrinks:
+            del self._shrinking[blob_id]
+            self._forget_if_quiet(blob_id, writes)
+
     def blob_dropped(self, blob_id: BlobId) -> None:
         """Nothing of this blob is wanted any more; a piece that is being written will be refused."""
         writes = self._blobs.pop(blob_id, None)
+        self._shrinking.pop(blob_id, None)
         if writes is not None:
             self._waiting_bytes -= writes.written_bytes
             self._syncing_bytes -= sum(writes.syncing.values())
@@ -243,6 +250,9 @@ class WriteOrder:
         """The next command, if one is due and none is running."""
         if self._running is not None:
             return []
+        if self._shrinking:
+            self._running = self._next_shrinking()
+            return [self._running]
         for turn in self._turns:
             self._running = turn(now)
             if self._running is not None:
@@ -255,11 +265,20 @@ class WriteOrder:
         """When to ask ``next_commands`` again; may be too early, never too late."""
         if self._running is not None:
             return math.inf
-        return -math.inf if self._much_waits or self._writebacks else self._earliest
+        return -math.inf if self._much_waits or self._writebacks or self._shrinking else self._earliest
 
     @property
     def _much_waits(self) -> bool:
         return self._waiting_bytes >= self._batch_bytes
+
+    def _next_shrinking(self) -> Command:
+        """The marks first, then the room that no mark speaks of any more."""
+        blob_id = next(iter(self._shrinking))
+        writes = self._blobs[blob_id]
+        if writes.unmarked:
+            return FreePieces(blob_id=blob_id, pieces=writes.unmarked)
+        writes.unmarking, writes.dropped = writes.dropped, ()
+        return UnmarkPieces(blob_id=blob_id, pieces=writes.unmarking)
 
     def _next_of_the_largest(self, now: float) -> Command | None:
         """While much waits: the blob with most of it."""
@@ -317,10 +336,14 @@ class WriteOrder:
             writes.runs.forget(first)
             self._writebacks.append(StartWriteback(blob_id=blob_id, first=first, stop=stop))
 
-    def _drop_writebacks(self, blob_id: BlobId) -> None:
-        """A sync begins, or nothing is left to be written."""
+    def _drop_writebacks(self, blob_id: BlobId, going: frozenset[PieceIndex] | None = None) -> None:
+        """A sync begins, or nothing is left to be written; or not of the pieces that are ``going``."""
         if self._writebacks:
-            self._writebacks = deque(command for command in self._writebacks if command.blob_id != blob_id)
+            self._writebacks = deque(
+                command
+                for command in self._writebacks
+                if command.blob_id != blob_id or (going is not None and going.isdisjoint(range(command.first, command.stop)))
+            )
 
     def _touch(self, writes: BlobWrites, now: float) -> None:
         writes.touch(now + self._batch_age_s, now + self._idle_s)

@@ -1,7 +1,8 @@
 """One blob being read on this peer: carries out what the picker decides. Shell.
 
-A flight is one request for one piece: buffer, request, proof, digest, write; then the store has it and readers wake. Nothing
-here chooses; every outcome is an event for the picker.
+A flight is one request for one piece: buffer, request, proof, digest, write; then the store has it and readers wake. Where the
+store has no room the piece passes by: whoever waits for it takes what it wants. Nothing here chooses; every outcome is an event
+for the picker.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,9 @@ from flyfs.core.ids import BlobId, PeerId, PieceIndex
 from flyfs.core.manifest import PAGE_PIECES, Fork, SignedDigests
 from flyfs.core.signing import verify
 from flyfs.store.stored_blob import StoredBlob
+from flyfs.swarm.passing import Passing
 from flyfs.swarm.picker import SUPERNODE, CancelRequest, Fault, Picker, RequestPiece, Source, fault_of
+from flyfs.swarm.reading import Reading
 from flyfs.telemetry.latency import LatencyWindow
 from flyfs.transport.buffers import BufferPool
 from flyfs.wire.messages import Busy, Elsewhere, GetPiece, Message, Neighbour, NotHeld, Piece
@@ -31,6 +34,7 @@ class Surroundings(Protocol):
 
     buffers: BufferPool
     demand_latency: LatencyWindow
+    passing: Passing
 
     async def fetch(self, source: Source, message: GetPiece, into: memoryview, *, timeout_s: float) -> Message:
         """Asks a source for a piece; raises Unavailable where it is gone."""
@@ -64,6 +68,7 @@ class Surroundings(Protocol):
 @dataclass(slots=True)
 class _Waiter:
     missing: set[PieceIndex]
+    reading: Reading
     done: trio.Event
     error: FlyfsError | None = None
 
@@ -93,15 +98,16 @@ class Download:
     async def run(self) -> None:
         """Carries out the picker's commands until ``finish`` or ``stop``."""
         unlisten = self.stored.listen(self._store_has)
-        self.stored.pin()
+        use = self.stored.use()
         try:
             with self._scope:
                 while not self._finished:  # a nursery takes a moment to close: somebody may have resumed meanwhile
                     async with trio.open_nursery() as nursery:
                         await self._carry_out(nursery)
         finally:
-            self.stored.unpin()
+            use.end()
             unlisten()
+            self._around.passing.forget(self.blob.id)
             self._ended = self._ended or Unavailable("the file was closed, or the mount is going away")
             self.fail(self._ended)
 
@@ -154,20 +160,16 @@ class Download:
             waiter.error = error
             waiter.done.set()
 
-    async def wait(self, pieces: range) -> None:
-        """Returns once the store has all of ``pieces``; the caller sets the deadline.
+    async def wait(self, missing: Sequence[PieceIndex], reading: Reading) -> None:
+        """Returns once each of the ``missing`` pieces came to the store, or passed by; the caller sets the deadline.
 
         Raises:
             FlyfsError: they cannot be had (the version is over, the download was stopped).
         """
-        missing = {PieceIndex(piece) for piece in pieces if piece not in self.stored.have}
-        if not missing:
-            return
         if self._ended is not None:
             raise self._ended.with_traceback(None)
-        waiter = _Waiter(missing, trio.Event())
-        demanded = tuple(missing)
-        for piece in demanded:
+        waiter = _Waiter(set(missing), reading, trio.Event())
+        for piece in missing:
             self._waiting.setdefault(piece, []).append(waiter)
             self.picker.demand_added(piece)
             self.stored.piece_demanded(piece)
@@ -177,22 +179,29 @@ class Download:
             await waiter.done.wait()
             self._around.demand_latency.add(trio.current_time() - since)
         finally:
-            for piece in demanded:
+            for piece in waiter.missing:
                 self.picker.demand_removed(piece)
-                waiters = self._waiting.get(piece, [])
-                if waiter in waiters:
-                    waiters.remove(waiter)
+                waiters = self._waiting[piece]
+                waiters.remove(waiter)
                 if not waiters:
-                    self._waiting.pop(piece, None)
+                    del self._waiting[piece]
         if waiter.error is not None:
             raise waiter.error.with_traceback(None)  # several tasks raise it, each anew
 
     def _store_has(self, piece: PieceIndex, durable: bool) -> None:
-        """The store has a piece: wake its readers. Invariant: runs between awaits, so no waiter is added meanwhile."""
-        if durable:
-            return
+        if not durable:
+            self._piece_came(piece)
+
+    def _piece_came(self, piece: PieceIndex, passing: memoryview | None = None) -> None:
+        """Wakes a piece's readers, who take their share where it only passes by.
+
+        Invariant: runs between awaits, so no waiter is added meanwhile.
+        """
         self.last_error = None
         for waiter in self._waiting.pop(piece, []):
+            self.picker.demand_removed(piece)
+            if passing is not None:
+                waiter.reading.piece_passed(piece, passing)
             waiter.missing.discard(piece)
             if not waiter.missing:
                 waiter.done.set()
@@ -243,7 +252,10 @@ class Download:
             case Piece(piece=piece, proof=proof) if piece == command.piece:
                 if proof is not None:
                     self._learn(proof, command.source)
-                await self.stored.write_piece(command.piece, view, demand=piece in self._waiting)
+                try:
+                    await self.stored.write_piece(command.piece, view, demand=piece in self._waiting)
+                except StoreFull:  # it is the right piece all the same
+                    self._pass_on(command.piece, view)
                 self._arrived(command, len(view))
             case NotHeld():
                 self._failed(command, Fault.NOT_HELD)
@@ -268,10 +280,14 @@ class Download:
                 self._fail_piece(command.piece, Stale(f"this version is over: {error.message}"))
             case Denied() if command.source is SUPERNODE and not self.picker.held_by_peer(command.piece):
                 self._fail_piece(command.piece, error)
-            case StoreFull():
-                self.fail(error)
             case _:
                 pass
+
+    def _pass_on(self, piece: PieceIndex, view: memoryview) -> None:
+        """A proved piece for which there is no room."""
+        self.picker.piece_passed(piece)
+        self._around.passing.put(self.blob.id, piece, view)
+        self._piece_came(piece, view)
 
     def _learn_page(self, command: RequestPiece, nursery: trio.Nursery) -> None:
         """Before pieces come from neighbours: asks the supernode once for the digests of their whole page.

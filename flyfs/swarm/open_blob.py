@@ -1,12 +1,18 @@
-"""An open file's bytes: from the store where it has them, else through a download; what ``fs`` reads from. Shell."""
+"""An open file's bytes: from the store where it has them, else through a download; what ``fs`` reads from. Shell.
+
+While the store has no room, pieces only pass by: they are taken from where they pass, and as right as any other.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from flyfs.core.blob import Blob
+from flyfs.core.ids import PieceIndex
 from flyfs.store.stored_blob import StoredBlob
 from flyfs.swarm.download import Download
-from flyfs.swarm.window import ReadAhead
+from flyfs.swarm.passing import Passing
+from flyfs.swarm.reading import Reading
+from flyfs.swarm.window import ReadAhead, fitted
 from flyfs.telemetry.counters import Counters
 
 
@@ -24,14 +30,26 @@ class BlobFigures:
 class OpenBlob:
     """One blob, open. Several handles may share it; ``close`` once."""
 
-    def __init__(self, stored: StoredBlob, download: Download, counters: Counters, closed: Callable[[], None]) -> None:
-        """``closed`` is called once, when nobody reads any more."""
+    def __init__(
+        self,
+        stored: StoredBlob,
+        download: Download,
+        counters: Counters,
+        passing: Passing,
+        *,
+        ahead_bytes: Callable[[], int],
+        closed: Callable[[], None],
+    ) -> None:
+        """``ahead_bytes`` is how far this blob's readers may read ahead, together; ``closed`` is called once, at the end."""
         self._stored = stored
         self._download = download
         self._counters = counters
+        self._passing = passing
+        self._ahead_bytes = ahead_bytes
         self._closed = closed
         self._read_ahead = ReadAhead(stored.blob.size)
-        stored.pin()
+        self._windows: list[range] = []
+        self._use = stored.use(ahead=self._ahead)
 
     @property
     def blob(self) -> Blob:
@@ -45,6 +63,10 @@ class OpenBlob:
         view = self._stored.read_nowait(offset, size)
         if view is not None:
             self._counters.store_bytes += len(view)
+            return view
+        view = self._passing.read(self.blob, offset, size)
+        if view is not None:
+            self._counters.passed_bytes += len(view)
         return view
 
     async def read(self, offset: int, size: int) -> memoryview | bytes:
@@ -53,22 +75,45 @@ class OpenBlob:
         Raises:
             FlyfsError: they cannot be had.
         """
-        pieces = self.blob.grid.covering(offset, offset + size)
-        if not self._stored.have.has_all(pieces):
-            await self._download.wait(pieces)
-        data: memoryview | bytes | None = self._stored.read_nowait(offset, size)
-        if data is None:
-            data = await self._stored.read(offset, size)
-        self._counters.store_bytes += len(data)
-        return data
+        reading = Reading(self.blob.grid, offset, size)
+        with self._stored.use(reading.pieces):  # what is here stays until it was read
+            while reading.left:
+                if missing := self._missing(reading):
+                    await self._download.wait(missing, reading)
+                    continue
+                pieces, place = reading.next_run()
+                data: memoryview | bytes | None = self._stored.read_nowait(place.start, len(place))
+                if data is None:
+                    data = await self._stored.read(place.start, len(place))
+                self._counters.store_bytes += len(place)
+                if not reading.begun and place == reading.wanted:  # as nearly always
+                    return data
+                reading.run_read(pieces, place, data)
+        self._counters.passed_bytes += reading.passed_bytes
+        return reading.data
+
+    def _missing(self, reading: Reading) -> list[PieceIndex]:
+        """The pieces to wait for: neither held, nor passing by just now; of those the read takes its share."""
+        have, missing = self._stored.have, list[PieceIndex]()
+        for piece in [piece for piece in reading.left if piece not in have]:
+            data = self._passing.find(self.blob.id, piece)
+            if data is None:
+                missing.append(piece)
+            else:
+                reading.piece_passed(piece, data)
+        return missing
 
     def _move_windows(self) -> None:
         grid = self.blob.grid
-        windows = [grid.covering(ahead.start, ahead.stop) for ahead in self._read_ahead.windows()]
+        self._windows = [grid.covering(ahead.start, ahead.stop) for ahead in self._read_ahead.windows()]
         if len(grid) <= 4:  # small files are taken whole
-            windows.append(range(len(grid)))
-        self._download.picker.windows_moved(windows)
+            self._windows.append(range(len(grid)))
+        self._download.picker.windows_moved(self._ahead())
         self._download.changed()
+
+    def _ahead(self) -> list[range]:
+        """The pieces wanted soon, as many as there is room for now."""
+        return fitted(self._windows, self._ahead_bytes() // self.blob.piece_size)
 
     def figures(self) -> BlobFigures:
         """For extended attributes."""
@@ -86,5 +131,5 @@ class OpenBlob:
 
     def close(self) -> None:
         """Nobody reads any more."""
-        self._stored.unpin()
+        self._use.end()
         self._closed()

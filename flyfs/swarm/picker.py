@@ -135,9 +135,11 @@ class Picker:
         self._sources: dict[Source, _SourceState] = {}
         self._demands: dict[PieceIndex, int] = {}
         self._windows: Sequence[range] = ()
+        self._passed: set[PieceIndex] = set()  # of the windows: came, and could not be stored
         self._flights: dict[PieceIndex, list[_Flight]] = {}
         self._not_before: dict[PieceIndex, tuple[float, int]] = {}  # after a refusal: when to try again, and its count
         self._deferred: dict[PieceIndex, float] = {}  # when the supernode named a neighbour for it
+        self._not_held: set[PieceIndex] = set()  # a neighbour lost it: who is sent to others for it may be sent there in vain
         self._no_buffer_until = 0.0
         self._cancels: list[CancelRequest] = []
 
@@ -158,6 +160,8 @@ class Picker:
     def windows_moved(self, windows: Sequence[range]) -> None:
         """The pieces wanted soon, each range in order, the most urgent first."""
         self._windows = windows
+        if self._passed:
+            self._passed = {piece for piece in self._passed if any(piece in window for window in windows)}
 
     # -- who has what ----------------------------------------------------------------------------------------------
 
@@ -204,6 +208,11 @@ class Picker:
                 state.piece_time_s += (took_s - state.piece_time_s) / 8
         self._not_before.pop(piece, None)
         self._deferred.pop(piece, None)
+        self._not_held.discard(piece)
+
+    def piece_passed(self, piece: PieceIndex) -> None:
+        """A piece that arrived could not be stored: it is not asked for again before a reader is blocked on it."""
+        self._passed.add(piece)
 
     def request_failed(
         self, piece: PieceIndex, source: Source, fault: Fault, now: float, retry_after_s: float | None = None
@@ -217,6 +226,8 @@ class Picker:
             case Fault.NOT_HELD:
                 if state.bitmap is not None:
                     state.bitmap.discard(piece)
+                    self._not_held.add(piece)
+                    self._deferred.pop(piece, None)
                 else:
                     self._put_off(piece, now, retry_after_s)
             case Fault.BUSY:
@@ -238,7 +249,8 @@ class Picker:
     def redirected(self, piece: PieceIndex, now: float) -> None:
         """The supernode says that a neighbour has the piece, or is about to have it."""
         self._land(piece, SUPERNODE)
-        self._deferred[piece] = now
+        if piece not in self._not_held:
+            self._deferred[piece] = now
 
     def _land(self, piece: PieceIndex, source: Source) -> _Flight | None:
         flights = self._flights.get(piece, [])
@@ -282,7 +294,7 @@ class Picker:
         for window in self._windows:
             for index in window:
                 piece = PieceIndex(index)
-                if piece not in self._have and piece not in self._flights:
+                if piece not in self._have and piece not in self._flights and piece not in self._passed:
                     yield piece
 
     def _anybody_free(self, now: float) -> bool:

@@ -16,8 +16,10 @@ from flyfs.core.urls import RemoteUrl
 from flyfs.store.store import Store
 from flyfs.store.stored_blob import StoredBlob
 from flyfs.swarm.download import Download
+from flyfs.swarm.losses import Losses
 from flyfs.swarm.neighbours import Neighbours
 from flyfs.swarm.open_blob import OpenBlob
+from flyfs.swarm.passing import Passing
 from flyfs.swarm.picker import Source
 from flyfs.swarm.session import SupernodeSession
 from flyfs.swarm.uploads import Announcer, Uploads
@@ -36,6 +38,7 @@ from flyfs.wire.messages import (
     Hello,
     Join,
     Joined,
+    Leave,
     List,
     Listed,
     Message,
@@ -53,6 +56,9 @@ DIGESTS_TIMEOUT_S = 2.0
 
 FOR_EVER_S = 1e9
 """Thirty years: the wire knows no infinity."""
+
+AHEAD_SHARE = 4
+"""Readers read no further ahead than into a quarter of the store, so that what they read ahead never evicts itself."""
 
 log = structlog.get_logger(__name__)
 
@@ -80,6 +86,7 @@ class Swarm:
         demand_latency: LatencyWindow,
     ) -> None:
         self.buffers = BufferPool()
+        self.passing = Passing()
         self._store = store
         self._settings = settings
         self._counters = counters
@@ -94,6 +101,8 @@ class Swarm:
         self.neighbours = Neighbours(self._hello, self)
         self.announcer = Announcer(self.session.tell)
         self.uploads = Uploads(store, self.announcer, self._served)
+        self._losses = Losses(self._tell_loss)
+        store.listen_losses(self._losses.happened)
 
     def _hello(self) -> Hello:
         return Hello(
@@ -123,6 +132,7 @@ class Swarm:
             await nursery.start(self.announcer.run)
             await nursery.start(self.neighbours.run)
             await nursery.start(self.session.run)
+            nursery.start_soon(self._losses.run)
             task_status.started()
 
     def _served(self, size: int) -> None:
@@ -174,17 +184,25 @@ class Swarm:
                 return Listing(entries=tuple(entries), skipped=page.skipped, age_s=page.age_s)
 
     async def open(self, file: RemoteFile) -> OpenBlob:
-        """Opens one version; no network wait.
-
-        Raises:
-            StoreFull: there is no room to begin it.
-        """
+        """Opens one version; no network wait. Raises Unavailable where the process is short of descriptors or memory."""
         assert file.blob is not None, "a file without a length is pinned before it is opened"
         stored = await self._store.create(file.blob)
         running = self._downloads.get(stored.blob.id) or self._begin(stored)
         running.users += 1
         running.download.resume()
-        return OpenBlob(stored, running.download, self._counters, lambda: self._close(running))
+        return OpenBlob(
+            stored,
+            running.download,
+            self._counters,
+            self.passing,
+            ahead_bytes=self._ahead_bytes,
+            closed=lambda: self._close(running),
+        )
+
+    def _ahead_bytes(self) -> int:
+        """How far the readers of one blob may read ahead: their share of what can be kept until they get there."""
+        kept_bytes = self.passing.budget_bytes // 2 if self._store.reads_through else self._store.capacity_bytes // AHEAD_SHARE
+        return kept_bytes // max(1, len(self._downloads))
 
     def _begin(self, stored: StoredBlob) -> "_Running":
         download = Download(stored, self, timeout_s=self._settings.deadline_s)
@@ -212,17 +230,17 @@ class Swarm:
 
     # -- membership ------------------------------------------------------------------------------------------------
 
-    async def _join(self, stored: StoredBlob, reading: bool) -> None:
+    async def _join(self, stored: StoredBlob, reading: bool, *, again: bool = False) -> None:
         """Tells the supernode what we hold of a blob, and meets the neighbours it names."""
         blob_id = stored.blob.id
-        if not reading and blob_id in self._joined:
+        if not reading and not again and blob_id in self._joined:
             return
         self._joined.add(blob_id)
         if stored not in self._announced:
             self._announced.add(stored)
             stored.listen(lambda piece, durable: self.announcer.piece_gained(blob_id, piece, durable))
-        message = Join(blob=stored.blob, have=stored.have.to_bytes(), durable=stored.durable.to_bytes(), reading=reading)
         try:
+            message = Join(blob=stored.blob, have=stored.have.to_bytes(), durable=stored.durable.to_bytes(), reading=reading)
             reply = await self.session.ask(message, timeout_s=self._settings.deadline_s)
         except FlyfsError as error:
             self._joined.discard(blob_id)
@@ -230,6 +248,18 @@ class Swarm:
             return
         if isinstance(reply, Joined) and blob_id in self._downloads:
             self.meet(blob_id, reply.neighbours)
+
+    async def _tell_loss(self, blob_id: BlobId) -> None:
+        """A blob went, or shrank: the supernode, if it was told of it, hears what is left."""
+        if blob_id not in self._joined:
+            return
+        running = self._downloads.get(blob_id)
+        stored = running.download.stored if running is not None else self._store.look(blob_id)
+        if stored is None:
+            self._joined.discard(blob_id)
+            await self.session.tell(Leave(blob_id=blob_id))
+        else:
+            await self._join(stored, running is not None and not stored.have.complete, again=True)
 
     async def _join_all(self) -> None:
         """A new session knows nothing of us: tell it everything the store holds, what is read first."""

@@ -143,15 +143,22 @@ class Uploads:
         place = stored.blob.grid.range_of(piece)
         proof = stored.manifest.batch_for(piece) if message.proof else None
         token = object()
-        await self._sending.acquire_on_behalf_of(token)
-        stored.pin()
+        use = stored.use(range(piece, piece + 1))  # it must not go while it waits for its turn, nor while it is sent
+        try:
+            await self._sending.acquire_on_behalf_of(token)
+        except BaseException:
+            use.end()
+            raise
 
         def after(through: bool) -> None:
-            stored.unpin()
+            use.end()
             self._sending.release_on_behalf_of(token)
             if through:
                 self._served(len(place))
 
+        if piece not in stored.have:  # a disk that failed took it back
+            after(through=False)
+            return Answer(NotHeld())
         try:
             await stored.bring_into_page_cache(place.start, place.stop)
         except BaseException:

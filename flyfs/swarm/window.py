@@ -5,6 +5,7 @@ by position with a tolerance. A stream that starts at the beginning is taken for
 second read; the window grows as it is used up.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flyfs.core.grid import MIB, ByteRange
@@ -65,3 +66,12 @@ class ReadAhead:
             for stream in reversed(self._streams)
             if stream.window and stream.head < self._size
         ]
+
+
+def fitted(windows: Sequence[range], most_pieces: int) -> list[range]:
+    """``windows`` (of pieces, the most urgent first), cut to equal shares so that they have ``most_pieces`` together.
+
+    Where there are more windows than pieces, the most urgent ones have one piece each.
+    """
+    count = min(len(windows), most_pieces)
+    return [window[: most_pieces // count] for window in windows[:count]]

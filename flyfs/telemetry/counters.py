@@ -14,6 +14,7 @@ class CounterStatistics:
     supernode_bytes: int
     peer_bytes: int
     store_bytes: int
+    passed_bytes: int
     served_bytes: int
     pieces_verified: int
     pieces_rejected: int
@@ -27,6 +28,7 @@ class Counters:
         supernode_bytes: fetched from supernodes.
         peer_bytes: fetched from other peers.
         store_bytes: read from the own store for local readers.
+        passed_bytes: given to local readers as they came, because the store had no room for them.
         served_bytes: sent to others.
         pieces_verified: pieces whose bytes fitted their digest.
         pieces_rejected: pieces whose bytes did not.
@@ -34,6 +36,7 @@ class Counters:
 
     __slots__ = (
         "origin_bytes",
+        "passed_bytes",
         "peer_bytes",
         "pieces_rejected",
         "pieces_verified",
@@ -47,6 +50,7 @@ class Counters:
         self.supernode_bytes = 0
         self.peer_bytes = 0
         self.store_bytes = 0
+        self.passed_bytes = 0
         self.served_bytes = 0
         self.pieces_verified = 0
         self.pieces_rejected = 0
@@ -58,6 +62,7 @@ class Counters:
             supernode_bytes=self.supernode_bytes,
             peer_bytes=self.peer_bytes,
             store_bytes=self.store_bytes,
+            passed_bytes=self.passed_bytes,
             served_bytes=self.served_bytes,
             pieces_verified=self.pieces_verified,
             pieces_rejected=self.pieces_rejected,

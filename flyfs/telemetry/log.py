@@ -11,7 +11,7 @@ import queue
 import re
 import sys
 from collections.abc import Generator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
 from pathlib import Path
 from typing import IO, Any
@@ -158,6 +158,16 @@ class _FollowedFile(RotatingFileHandler):
     def __init__(self, path: Path, *, take_stderr: bool) -> None:
         self._take_stderr = take_stderr
         super().__init__(path, maxBytes=_FILE_BYTES, backupCount=_OLD_FILES, encoding="utf-8", errors="backslashreplace")
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class' name
+        """A full disk costs lines, and no more: a traceback for each would go to the same disk."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Ends it; what a full disk does not take is lost."""
+        with suppress(OSError):
+            super().close()
 
     def _open(self) -> IO[str]:  # type: ignore[override]  # the stub promises more than the base class needs
         stream = super()._open()

@@ -105,6 +105,7 @@ def assemble_status(
             "supernode": counters.supernode_bytes,
             "peers": counters.peer_bytes,
             "store": counters.store_bytes,
+            "passed": counters.passed_bytes,
             "served": counters.served_bytes,
         },
         "pieces": {"verified": counters.pieces_verified, "rejected": counters.pieces_rejected},

@@ -64,7 +64,7 @@ class Cdn:
     # -- blobs -----------------------------------------------------------------------------------------------------
 
     async def feed(self, blob: Blob) -> Feed:
-        """The feed of a blob, begun where there was none. Raises StoreFull."""
+        """The feed of a blob, begun where there was none. Raises Unavailable where descriptors or memory are short."""
         known = self._known(blob.id)
         if known is not None:
             return known
@@ -97,16 +97,14 @@ class Cdn:
         """The feed of a blob whose bytes are all in ``spool``: proved now, and kept as the other blobs are.
 
         Raises:
-            StoreFull: there is no room to keep it.
             Corrupt: the spool does not give its bytes back.
         """
         feed = await self.feed(blob)
         feed.plan.sequential = True
         read = feed.plan.begin(0, len(blob.grid))
         shelf = SpoolShelf(spool, blob.grid, lambda: self._unspool(feed, shelf))
-        if self._embedded:
-            feed.shelf.close()
-            feed.shelf = shelf
+        feed.shelf.close()
+        feed.shelf = shelf if self._embedded else StoreShelf(feed.stored, shelf)
         try:
             await self._keep_spooled(feed, read, spool)
         except FlyfsError as error:
@@ -114,27 +112,29 @@ class Cdn:
             self._unspool(feed, shelf)
             raise
         feed.spooled(read)
-        if self._embedded:
-            shelf.end_if_sent()
-        else:
-            spool.close()
+        shelf.all_came()
+        if not self._embedded and not shelf.closed:  # what the store had no room for
+            self._services.nursery.start_soon(self._end_spool, feed, shelf)
         return feed
 
     async def _keep_spooled(self, feed: Feed, read: Read, spool: Spool) -> None:
-        for piece in feed.blob.grid:
-            loan = await self._services.buffers.lend(feed.blob.grid.length_of(piece))
-            try:
-                await spool.read(feed.blob.grid.range_of(piece).start, loan.view)
-                await feed.keep(read, piece, loan)
-            except BaseException:
-                loan.give_back()
-                raise
+        with feed.stored.use():
+            for piece in feed.blob.grid:
+                loan = await self._services.buffers.lend(feed.blob.grid.length_of(piece))
+                try:
+                    await spool.read(feed.blob.grid.range_of(piece).start, loan.view)
+                    await feed.keep(read, piece, loan)
+                except BaseException:
+                    loan.give_back()
+                    raise
 
     @staticmethod
     def _unspool(feed: Feed, shelf: SpoolShelf) -> None:
         shelf.close()
         if feed.shelf is shelf:
             feed.shelf = MemoryShelf()
+        elif isinstance(feed.shelf, StoreShelf) and feed.shelf.overflow is shelf:
+            feed.shelf.overflow = MemoryShelf()
 
     def know(self, blob: Blob) -> None:
         """A peer names a blob: checked, so that it can be asked for by its id.
@@ -189,7 +189,7 @@ class Cdn:
 
     async def _end_spool(self, feed: Feed, shelf: SpoolShelf) -> None:
         """The daemon may have had some pieces before, and never ask for them: the spool ends in time all the same."""
-        while feed.shelf is shelf:
+        while not shelf.closed:
             await trio.sleep(SPOOL_LASTS_S)
             if not feed.plan.reading:
                 self._unspool(feed, shelf)

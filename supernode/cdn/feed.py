@@ -149,10 +149,11 @@ class Feed:
         self._waiting.setdefault(piece, set()).add(came)
         self.plan.wanted(piece, demand=demand, ahead=ahead)
         try:
-            if not demand and not self.plan.covered(piece):
-                await trio.sleep(COLLECT_S)
-            self._decide()
-            await came.wait()
+            with self.stored.use(range(piece, piece + 1)):  # what comes must be here still when it is lent
+                if not demand and not self.plan.covered(piece):
+                    await trio.sleep(COLLECT_S)
+                self._decide()
+                await came.wait()
         finally:
             self.plan.unwanted(piece, demand=demand)
             waiting = self._waiting.get(piece, set())
@@ -207,14 +208,15 @@ class Feed:
             return
         if self.plan.sequential:
             self._listener.whole_file_comes(self)
-        while read.at < read.stop:
-            piece = PieceIndex(read.at)
-            loan = await self._buffer(self.blob.grid.length_of(piece))
-            try:
-                await self._take_piece(read, piece, loan, body)
-            except BaseException:
-                loan.give_back()
-                raise
+        with self.stored.use():
+            while read.at < read.stop:
+                piece = PieceIndex(read.at)
+                loan = await self._buffer(self.blob.grid.length_of(piece))
+                try:
+                    await self._take_piece(read, piece, loan, body)
+                except BaseException:
+                    loan.give_back()
+                    raise
         self.plan.read_ended(read)
         self._sign_all()
         if not self.plan.pause_left_s(trio.current_time()):  # else nothing is begun yet, and whoever asks must come back
@@ -242,7 +244,7 @@ class Feed:
 
         Raises:
             Fork: other bytes are known under the same digest.
-            StoreFull: there is no room for it.
+            StoreFull: it goes to a spool file that cannot grow.
         """
         self._remember(piece, piece_digest(loan.view))
         new = not self.shelf.holds(piece)

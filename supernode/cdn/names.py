@@ -54,7 +54,7 @@ class Feeds(Protocol):
     """Where blobs are handed out."""
 
     async def feed(self, blob: Blob) -> Feed:
-        """The feed of a blob, begun where there was none. Raises StoreFull."""
+        """The feed of a blob, begun where there was none."""
         ...
 
     async def feed_spooled(self, blob: Blob, spool: Spool) -> Feed:

@@ -1,8 +1,8 @@
 """Where the pieces of one blob lie at the supernode, until they are handed out. Shell.
 
-A supernode of its own keeps them in its store. An embedded one keeps digests only: its daemon has the bytes, so a piece stays
-in memory until it was sent. What came without ranges, or without a length, waits in a spool file, which ends with the last
-piece taken.
+A supernode of its own keeps them in its store, and in memory what the store has no room for. An embedded one keeps digests
+only: its daemon has the bytes, so a piece stays in memory until it was sent. What came without ranges, or without a length,
+waits in a spool file, which ends with the last piece taken.
 """
 
 import os
@@ -43,7 +43,7 @@ class Shelf(Protocol):
         ...
 
     async def put(self, piece: PieceIndex, loan: Loan) -> None:
-        """Takes a piece over, and its buffer with it. Raises StoreFull."""
+        """Takes a piece over, and its buffer with it. Raises StoreFull where it can neither be stored nor kept in memory."""
         ...
 
     async def lend(self, piece: PieceIndex) -> Lent:
@@ -57,44 +57,6 @@ class Shelf(Protocol):
     def close(self) -> None:
         """Ends it."""
         ...
-
-
-class StoreShelf:
-    """Pieces in the supernode's store, sent with ``sendfile``."""
-
-    def __init__(self, stored: StoredBlob) -> None:
-        self._stored = stored
-
-    @property
-    def bare(self) -> bool:
-        """Always: the store has everything."""
-        return True
-
-    def holds(self, piece: PieceIndex) -> bool:
-        """Whether the store has the piece."""
-        return piece in self._stored.have
-
-    async def put(self, piece: PieceIndex, loan: Loan) -> None:
-        """Writes the piece and gives the buffer back."""
-        with loan as view:
-            await self._stored.write_piece(piece, view, proved=True)
-
-    async def lend(self, piece: PieceIndex) -> Lent:
-        """Its place in the data file, brought into the page cache."""
-        place = self._stored.blob.grid.range_of(piece)
-        self._stored.pin()
-        try:
-            await self._stored.bring_into_page_cache(place.start, place.stop)
-        except BaseException:
-            self._stored.unpin()
-            raise
-        return Lent(FileRange(self._stored.fileno, place.start, place.stop), lambda _: self._stored.unpin())
-
-    def drop_unclaimed(self, since: float) -> None:
-        """Nothing is kept in buffers."""
-
-    def close(self) -> None:
-        """The store closes its files by itself."""
 
 
 @dataclass(slots=True)
@@ -153,6 +115,58 @@ class MemoryShelf:
         self.drop_unclaimed(float("inf"))
 
 
+class StoreShelf:
+    """Pieces in the supernode's store, sent with ``sendfile``; those that it has no room for elsewhere, until they were sent.
+
+    Attributes:
+        overflow: where those are; in memory, unless they lie in a spool file already.
+    """
+
+    def __init__(self, stored: StoredBlob, overflow: Shelf | None = None) -> None:
+        self._stored = stored
+        self.overflow = overflow or MemoryShelf()
+
+    @property
+    def bare(self) -> bool:
+        """Whether the store has all that is here."""
+        return self.overflow.bare
+
+    def holds(self, piece: PieceIndex) -> bool:
+        """Whether the store has the piece, or it waits to be sent."""
+        return piece in self._stored.have or self.overflow.holds(piece)
+
+    async def put(self, piece: PieceIndex, loan: Loan) -> None:
+        """Writes the piece and gives the buffer back; where there is no room, that is the overflow's affair."""
+        try:
+            await self._stored.write_piece(piece, loan.view, proved=True)
+        except StoreFull:
+            await self.overflow.put(piece, loan)
+        else:
+            loan.give_back()
+
+    async def lend(self, piece: PieceIndex) -> Lent:
+        """Its place in the data file, brought into the page cache; or what the overflow lends."""
+        if self.overflow.holds(piece):
+            return await self.overflow.lend(piece)
+        place = self._stored.blob.grid.range_of(piece)
+        use = self._stored.use(range(piece, piece + 1))
+        try:
+            await self._stored.bring_into_page_cache(place.start, place.stop)
+            body = FileRange(self._stored.fileno, place.start, place.stop)
+        except BaseException:
+            use.end()
+            raise
+        return Lent(body, lambda _: use.end())
+
+    def drop_unclaimed(self, since: float) -> None:
+        """Lets go of the overflow's buffers."""
+        self.overflow.drop_unclaimed(since)
+
+    def close(self) -> None:
+        """Ends the overflow; the store closes its files by itself."""
+        self.overflow.close()
+
+
 class Spool:
     """An unlinked temporary file that content is read into, whose length or order the origin decides."""
 
@@ -206,6 +220,11 @@ class SpoolShelf:
         self._emptied = emptied
 
     @property
+    def closed(self) -> bool:
+        """Whether it has ended."""
+        return self._closed
+
+    @property
     def bare(self) -> bool:
         """Whether everything was sent."""
         return not self._left and not self._lent
@@ -243,6 +262,11 @@ class SpoolShelf:
         self._held.clear()
         if not self._lent:
             self._spool.close()
+
+    def all_came(self) -> None:
+        """Nothing more comes: it has served its purpose once what is here was sent."""
+        self._left &= self._held
+        self.end_if_sent()
 
     def end_if_sent(self) -> None:
         """Tells that it has served its purpose, where that is so."""

@@ -45,11 +45,10 @@ async def _read(cache: Path) -> list[StoredFile]:
             if stored is None:
                 continue
             pieces: dict[int, bytes] = {}
-            stored.pin()
-            for index in range(len(blob.grid)):
-                if index in stored.have:
-                    place = blob.grid.range_of(PieceIndex(index))
-                    pieces[place.start] = bytes(await stored.read(place.start, len(place)))
-            stored.unpin()
+            with stored.use():
+                for index in range(len(blob.grid)):
+                    if index in stored.have:
+                        place = blob.grid.range_of(PieceIndex(index))
+                        pieces[place.start] = bytes(await stored.read(place.start, len(place)))
             found.append(StoredFile(url=blob.url, size=blob.size, pieces=pieces))
     return found

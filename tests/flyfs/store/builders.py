@@ -1,8 +1,6 @@
 """Blobs, pieces and signed digests for the tests of the store."""
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from flyfs.core.blob import Blob, Validator, ValidatorKind
 from flyfs.core.ids import PieceIndex
@@ -52,12 +50,3 @@ async def fill(stored: StoredBlob, pieces: range | None = None) -> None:
 
 def held(stored: StoredBlob) -> list[int]:
     return list(stored.have)
-
-
-@contextmanager
-def pinned(stored: StoredBlob) -> Iterator[StoredBlob]:
-    stored.pin()
-    try:
-        yield stored
-    finally:
-        stored.unpin()

@@ -15,6 +15,10 @@ import pytest
 
 from flyfs.store import effects
 
+_EFFECTS = (
+    "create_file", "write_at", "write_run", "punch_hole", "set_length", "sync_data", "sync_entries", "rename", "make_directory",
+)  # fmt: skip
+
 
 class PowerCutError(BaseException):
     """No handler of the store may treat this as an error of the disk."""
@@ -30,16 +34,7 @@ class Platter:
         self._kinds: dict[int, bool] = {}  # inode → is a directory
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
-        for name in (
-            "create_file",
-            "write_at",
-            "write_run",
-            "set_length",
-            "sync_data",
-            "sync_entries",
-            "rename",
-            "make_directory",
-        ):
+        for name in _EFFECTS:
             patch.setattr(effects, name, self._watched(name, getattr(effects, name)))
         remove_file = effects.remove_file
 

@@ -1,11 +1,15 @@
 """The cache directory: version, peer id, refusals."""
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from flyfs.core.errors import ConfigError
+from flyfs.store import effects
 from flyfs.store.cache_directory import CacheDirectory
+from flyfs.store.eviction import Disk
 from tests.flyfs.store.builders import a_blob
 
 
@@ -80,3 +84,43 @@ def test_a_sweep_removes_whatever_was_set_aside(tmp_path: Path) -> None:
     directory.close()
 
     assert list((tmp_path / "dropped").iterdir()) == []
+
+
+def test_what_the_disk_has_is_told_and_remembered_where_it_cannot_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = CacheDirectory(tmp_path)
+    told = os.statvfs(tmp_path)
+    found = directory.disk()
+    assert found.whole_bytes == told.f_blocks * told.f_frsize
+    assert 0 < found.free_bytes <= found.whole_bytes
+    assert found.free_inodes is not None
+
+    def fail(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("os.fstatvfs", fail)
+    assert directory.disk() == found
+    directory.close()
+
+
+def test_a_disk_that_counts_no_inodes_has_no_bound_on_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = CacheDirectory(tmp_path)
+    told = SimpleNamespace(f_bavail=5, f_frsize=4096, f_blocks=10, f_files=0, f_favail=0)
+    monkeypatch.setattr("os.fstatvfs", lambda _: told)
+
+    assert directory.disk() == Disk(free_bytes=5 * 4096, whole_bytes=10 * 4096, free_inodes=None)
+    directory.close()
+
+
+def test_whether_files_can_lose_pieces_is_found_out_by_trying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = CacheDirectory(tmp_path)
+    assert directory.can_punch()
+    assert (tmp_path / "version").read_text() == "flyfs store 1\n"
+
+    def refuse(*_: int) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(effects, "punch_hole", refuse)
+    assert not directory.can_punch()
+    (tmp_path / "version").unlink()
+    assert not directory.can_punch()
+    directory.close()

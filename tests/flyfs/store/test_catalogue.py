@@ -13,7 +13,7 @@ def test_used_bytes_follow_blobs_that_come_change_and_go() -> None:
     catalogue.change_used(b.id, 7)
     catalogue.set_used(a.id, 4)
     assert (catalogue.used_bytes, len(catalogue), b.id in catalogue) == (11, 2, True)
-    catalogue.remove(a.id)
+    assert (catalogue.remove(a.id), catalogue.remove(a.id)) == (4, 0)
     catalogue.add(b, 3)
 
     assert (catalogue.used_bytes, list(catalogue.by_age())) == (3, [(b.id, 3)])
@@ -28,6 +28,9 @@ def test_what_was_found_last_is_last_and_told_apart_from_what_only_lies_there() 
     assert catalogue.find(blobs[0].id) is blobs[0]
     assert [blob_id for blob_id, _ in catalogue.by_age()] == [blobs[1].id, blobs[2].id, blobs[0].id]
     assert list(catalogue.found()) == [blobs[0].id]
+    assert catalogue.peek(blobs[1].id) is blobs[1]
+    assert next(catalogue.by_age())[0] == blobs[1].id
+    assert list(catalogue.found()) == [blobs[0].id]
 
 
 def test_an_unknown_blob_changes_nothing() -> None:
@@ -36,4 +39,4 @@ def test_an_unknown_blob_changes_nothing() -> None:
     catalogue.remove(unknown)
     catalogue.change_used(unknown, 5)
 
-    assert (catalogue.find(unknown), catalogue.used_bytes) == (None, 0)
+    assert (catalogue.find(unknown), catalogue.peek(unknown), catalogue.used_bytes) == (None, None, 0)

@@ -1,10 +1,13 @@
 """What counts as durable is there, and right, after a crash at any instant."""
 
+import errno
 import random
 import signal
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flyfs.core.ids import BlobId, PieceIndex
+from flyfs.store import effects
 from flyfs.store.store import Store
 from flyfs.store.stored_blob import StoredBlob
 from tests.flyfs.store.builders import a_blob, digests_of, fill, piece_of
@@ -66,7 +70,16 @@ async def a_day(directory: Path, clock: MockClock, told: Told) -> None:
         stored.add_digests(digests_of(a))
         await stored.write_piece(PieceIndex(2), piece_of(a, 2))
         await wait_durable(other, 3)
-        told.pop(b.id)  # from here on it may be gone
+        told[b.id] -= {0, 2}  # from here on they may be gone
+        await other.drop_pieces([PieceIndex(0), PieceIndex(2)])
+        await other.write_piece(PieceIndex(2), piece_of(b, 2))
+        await wait_durable(other, 2)
+        await other.write_piece(PieceIndex(0), piece_of(b, 0))
+        await other.drop_pieces([PieceIndex(0)])  # before it was synced
+        told[a.id].discard(1)
+        with a_full_disk():
+            await stored.drop_pieces([PieceIndex(1)])
+        told.pop(b.id)
         await store.drop(b.id)
         again = await store.create(b)
         listen(again)
@@ -77,6 +90,18 @@ async def a_day(directory: Path, clock: MockClock, told: Told) -> None:
         assert found is not None
         listen(found)
         await fill(found)
+
+
+@contextmanager
+def a_full_disk() -> Iterator[None]:
+    """No file can be made."""
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(effects, "create_file", refuse)
+        yield
 
 
 async def run_until_cut(directory: Path, clock: MockClock, platter: Platter, told: Told) -> bool:
@@ -131,9 +156,8 @@ async def main():
                 await store.drop(blob.id)
                 stored = await store.create(blob)
             stored.listen(lambda piece, durable, blob_id=blob.id: tell("durable", blob_id, piece) if durable else None)
-            stored.pin()
-            await fill(stored)
-            stored.unpin()
+            with stored.use():
+                await fill(stored)
             await trio.sleep(0.003)
 
 trio.run(main)

@@ -3,21 +3,27 @@
 import os
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog.testing
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from flyfs.core.errors import ConfigError, StoreFull
+from flyfs.core.errors import ConfigError, Stale, StoreFull
 from flyfs.core.ids import PieceIndex
-from flyfs.store import effects
-from flyfs.store.blob_files import directory_of
+from flyfs.store import effects, space
+from flyfs.store.blob_files import BlobFiles, directory_of
 from flyfs.store.cache_directory import CacheDirectory
+from flyfs.store.eviction import Disk
 from flyfs.store.open_blobs import OpenBlobs
 from flyfs.store.page_cache import drop_pages
+from flyfs.store.space import CALM_S, REFUSED_FOR_S
 from flyfs.store.store import FLUSH_TIMEOUT_S, Store
-from tests.flyfs.store.builders import PIECE_BYTES, a_blob, bytes_of_blob, digests_of, fill, held, piece_of, pinned
+from flyfs.store.stored_blob import StoredBlob
+from tests.flyfs.store.builders import PIECE_BYTES, a_blob, bytes_of_blob, digests_of, fill, held, piece_of
 
 
 def place_of(directory: Path, name: str = "a", pieces: float = 3) -> Path:
@@ -108,7 +114,7 @@ async def test_a_dropped_blob_is_gone_but_its_reader_reads_on(tmp_path: Path, mo
     async with Store.open(tmp_path) as store:
         stored = await store.create(blob)
         await fill(stored)
-        with pinned(stored):
+        with stored.use():
             await store.drop(blob.id)
 
             assert (store.find(blob.id), store.blob_ids(), store.statistics().used_bytes) == (None, [], 0)
@@ -204,48 +210,174 @@ async def test_the_order_of_use_survives_a_restart(tmp_path: Path, mock_clock: M
         assert store.blob_ids() == [a_blob(name="c").id, a_blob(name="a").id]
 
 
-async def test_pinned_blobs_stay_and_the_write_is_refused(tmp_path: Path, mock_clock: MockClock) -> None:
+async def test_the_first_refusal_is_warned_of_and_the_end_told_once(tmp_path: Path, mock_clock: MockClock) -> None:
     async with Store.open(tmp_path, limit_bytes=4 * PIECE_BYTES) as store:
         a, b = [await store.create(a_blob(name=name)) for name in "ab"]
-        with pinned(a):
+        with structlog.testing.capture_logs() as logged, a.pin(), b.pin():
             await fill(a)
             await fill(b, range(1))
-            with pytest.raises(StoreFull, match="4\\.0 KiB are missing"):
-                await b.write_piece(PieceIndex(1), piece_of(b.blob, 1))
-
+            for _ in range(3):
+                with pytest.raises(StoreFull, match="4\\.0 KiB are missing"):
+                    await b.write_piece(PieceIndex(1), piece_of(b.blob, 1))
             assert (held(b), store.statistics().read_through) == ([0], True)
             assert store.statistics().used_bytes == 4 * PIECE_BYTES
         await store.drop(a.blob.id)
         await b.write_piece(PieceIndex(1), piece_of(b.blob, 1))
         assert (held(b), store.statistics().read_through) == ([0, 1], False)
 
+        assert [line["event"] for line in logged] == ["store.read_through.began"]
+        with structlog.testing.capture_logs() as logged:
+            mock_clock.jump(CALM_S)
+            for piece in (2, 0):
+                await b.write_piece(PieceIndex(piece), piece_of(b.blob, piece))
+        assert [line["event"] for line in logged] == ["store.read_through.ended"]
+
+
+async def test_a_full_store_looks_for_victims_now_and_then_not_at_each_piece(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[float] = []
+    plan = space.plan_eviction
+
+    def count(*arguments: Any, **named: Any) -> Any:
+        looked.append(trio.current_time())
+        return plan(*arguments, **named)
+
+    monkeypatch.setattr(space, "plan_eviction", count)
+    async with Store.open(tmp_path, limit_bytes=3 * PIECE_BYTES) as store:
+        a, b = [await store.create(a_blob(name=name)) for name in "ab"]
+        with a.pin():
+            await fill(a)
+            looked.clear()
+            for _ in range(20):
+                with pytest.raises(StoreFull):
+                    await fill(b, range(1))
+            assert len(looked) == 1
+            mock_clock.jump(REFUSED_FOR_S)
+            with pytest.raises(StoreFull):
+                await fill(b, range(1))
+            assert len(looked) == 2
+
 
 async def test_the_last_room_of_a_disk_is_left_to_others(
     tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with Store.open(tmp_path) as store:
-        stored = await store.create(a_blob())
-        monkeypatch.setattr(CacheDirectory, "disk_bytes", lambda _: (1 << 20, 100 << 20))
+    monkeypatch.setattr(CacheDirectory, "disk", lambda _: Disk(free_bytes=1 << 20, whole_bytes=100 << 20))
     async with Store.open(tmp_path) as store:
         stored = await store.create(a_blob())
         with pytest.raises(StoreFull, match="are missing"):
             await fill(stored)
         assert (held(stored), store.statistics().free_bytes) == ([], 1 << 20)
+        assert store.capacity_bytes == 0
 
 
-async def test_a_disk_without_room_for_a_new_blob_leaves_nothing_of_it(
+async def test_blobs_go_where_their_inodes_are_wanted(
     tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+    def disk(_: object) -> Disk:
+        blobs = len(list((tmp_path / "blobs").glob("*/*")))
+        return Disk(free_bytes=1 << 40, whole_bytes=1 << 40, free_inodes=20 - 5 * blobs)
+
+    monkeypatch.setattr(CacheDirectory, "disk", disk)
+    async with Store.open(tmp_path) as store:
+        for name in "abc":
+            await store.create(a_blob(name=name))
+        newest = await store.create(a_blob(name="d"))
+
+        assert newest.files.made
+        assert store.blob_ids() == [a_blob(name=name).id for name in "bcd"]
+
+
+async def test_a_blob_that_finds_no_room_has_no_files_and_gets_them_with_its_first_piece(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = a_blob()
+    async with Store.open(tmp_path) as store:
+        with monkeypatch.context() as patched:
+            patched.setattr("flyfs.store.effects.make_directory", failing(28, "No space left on device"))
+            stored = await store.create(blob)
+            assert await store.create(blob) is stored
+            assert (store.blob_ids(), store.find(blob.id), place_of(tmp_path).exists()) == ([], None, False)
+            assert (stored.read_nowait(0, 1), stored.files.made, store.statistics().read_through) == (None, False, True)
+            with pytest.raises(StoreFull, match="No space left on device"):
+                await fill(stored)
+            assert held(stored) == []
+        mock_clock.jump(REFUSED_FOR_S)
+        await fill(stored)
+
+        assert (held(stored), store.find(blob.id) is stored, store.statistics().read_through) == ([0, 1, 2], True, False)
+        assert await stored.read(0, blob.size) == bytes_of_blob(blob)
+    async with Store.open(tmp_path) as store:
+        again = store.find(blob.id)
+        assert again is not None
+        assert held(again) == [0, 1, 2]
+
+
+async def test_a_blob_without_files_can_be_dropped_replaced_and_forgotten(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Store.open(tmp_path) as store:
+        with monkeypatch.context() as patched:
+            patched.setattr("flyfs.store.effects.make_directory", failing(28, "No space left on device"))
+            old = await store.create(a_blob(4))
+            empty = await store.create(a_blob(0, name="empty"))
+            assert (empty.have.complete, await empty.read(0, 9)) == (True, b"")
+            with old.use():
+                pass
+            other = await store.create(a_blob(2, piece_size=2 * PIECE_BYTES))
+            assert (old.dropped, other.dropped) == (True, False)
+            with pytest.raises(Stale):
+                await old.write_piece(PieceIndex(0), piece_of(old.blob, 0), proved=True)
+            await store.drop(other.blob.id)
+            assert other.dropped
+
+
+async def test_a_blob_that_is_dropped_while_its_files_are_made_leaves_none_that_count(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, go_on = threading.Event(), threading.Event()
+    create = BlobFiles.create
+
+    def slow(*arguments: Any) -> Any:
+        started.set()
+        go_on.wait(10)
+        return create(*arguments)
 
     async with Store.open(tmp_path) as store:
         with monkeypatch.context() as patched:
-            patched.setattr("flyfs.store.effects.write_at", refuse)
-            with pytest.raises(StoreFull, match="No space left on device"):
-                await store.create(a_blob())
-        assert (store.blob_ids(), place_of(tmp_path).exists(), store.statistics().read_through) == ([], False, True)
-        await fill(await store.create(a_blob()))
+            patched.setattr("flyfs.store.effects.make_directory", failing(28, "No space left on device"))
+            stored = await store.create(a_blob())
+        mock_clock.jump(REFUSED_FOR_S)
+        async with trio.open_nursery() as nursery:
+            with monkeypatch.context() as patched:
+                patched.setattr(BlobFiles, "create", slow)
+                nursery.start_soon(expect_stale, stored)
+                await trio.to_thread.run_sync(started.wait)
+            nursery.start_soon(store.drop, stored.blob.id)
+            await wait_all_tasks_blocked()
+            go_on.set()
+        assert store.blob_ids() == []
+        again = await store.create(a_blob())
+        await fill(again)
+        assert held(again) == [0, 1, 2]
+
+
+async def expect_stale(stored: StoredBlob) -> None:
+    with pytest.raises(Stale):
+        await stored.write_piece(PieceIndex(0), piece_of(stored.blob, 0), proved=True)
+
+
+async def test_who_wants_to_know_hears_of_each_blob_that_went_or_shrank(tmp_path: Path, mock_clock: MockClock) -> None:
+    lost: list[str] = []
+    async with Store.open(tmp_path) as store:
+        store.listen_losses(lost.append)
+        a, b = [await store.create(a_blob(name=name)) for name in "ab"]
+        await fill(a)
+        await store.drop(b.blob.id)
+        await store.drop(b.blob.id)
+        assert lost == [b.blob.id]
+        await a.drop_pieces([PieceIndex(1)])
+        assert lost == [b.blob.id, a.blob.id]
 
 
 async def test_an_exception_of_the_body_leaves_as_it_is_after_the_flush(tmp_path: Path, mock_clock: MockClock) -> None:
@@ -344,7 +476,7 @@ async def test_an_order_of_use_that_cannot_be_kept_does_not_spoil_the_end(
         monkeypatch.setattr("os.utime", refuse)
 
 
-async def test_writes_that_need_room_together_evict_no_more_than_they_need(tmp_path: Path, mock_clock: MockClock) -> None:
+async def test_writes_that_need_room_together_evict_down_to_the_low_watermark_once(tmp_path: Path, mock_clock: MockClock) -> None:
     async with Store.open(tmp_path, limit_bytes=12 * PIECE_BYTES) as store:
         for name in "abcd":
             await fill(await store.create(a_blob(name=name)))
@@ -356,8 +488,8 @@ async def test_writes_that_need_room_together_evict_no_more_than_they_need(tmp_p
                 nursery.start_soon(newest.write_piece, PieceIndex(piece), piece_of(newest.blob, piece))
 
         assert newest.have.complete
-        assert store.blob_ids() == [a_blob(name=name).id for name in "bcde"]
-        assert store.statistics().used_bytes == 12 * PIECE_BYTES
+        assert store.blob_ids() == [a_blob(name=name).id for name in "cde"]
+        assert store.statistics().used_bytes == 9 * PIECE_BYTES
 
 
 async def test_what_was_fetched_ahead_and_nobody_read_leaves_memory_a_minute_after_it_is_durable(
@@ -411,3 +543,40 @@ async def test_pages_of_a_blob_that_is_gone_are_left_alone(tmp_path: Path, mock_
         await wait_all_tasks_blocked(0.01)
         assert not stored.unread
         await fill(await store.create(a_blob(name="other")))
+
+
+async def test_a_lower_limit_is_kept_from_the_start_on(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with Store.open(tmp_path) as store:
+        for name in "abcd":
+            await fill(await store.create(a_blob(name=name)))
+    async with Store.open(tmp_path, limit_bytes=7 * PIECE_BYTES) as store:
+        await until_idle(lambda: len(store.blob_ids()) == 2)
+        assert store.statistics().used_bytes == 6 * PIECE_BYTES
+
+
+async def test_a_write_waits_for_the_room_that_is_being_made(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with Store.open(tmp_path, limit_bytes=4 * PIECE_BYTES) as store:
+        a, b = await store.create(a_blob(4, name="a")), await store.create(a_blob(name="b"))
+        with a.use(), b.use(range(3)):
+            await fill(a)
+            await fill(b)
+
+            assert b.have.complete
+            assert a.have.count <= 1
+            await until_idle(lambda: store.statistics().used_bytes == (3 + a.have.count) * PIECE_BYTES)
+            assert not store.statistics().read_through
+
+
+async def until_idle(happened: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if happened():
+            return
+        await wait_all_tasks_blocked(0.002)
+    raise AssertionError("it never became so")
+
+
+def failing(errno: int, message: str) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno, message)
+
+    return fail

@@ -19,10 +19,11 @@ from flyfs.store.blob_files import BlobFiles
 from flyfs.store.open_blobs import OpenBlobs
 from flyfs.store.page_cache import BUFFER_BYTES
 from flyfs.store.read_back import Expected
+from flyfs.store.space import REFUSED_FOR_S
 from flyfs.store.store import Store
 from flyfs.store.stored_blob import StoredBlob
 from flyfs.store.write_queue import MEMORY_SHARE
-from tests.flyfs.store.builders import KEY, PIECE_BYTES, a_blob, bytes_of_blob, digests_of, fill, held, piece_of, pinned
+from tests.flyfs.store.builders import KEY, PIECE_BYTES, a_blob, bytes_of_blob, digests_of, fill, held, piece_of
 
 ZERO, ONE, TWO = PieceIndex(0), PieceIndex(1), PieceIndex(2)
 
@@ -116,7 +117,7 @@ async def test_a_disk_that_fails_to_read_is_corrupt(
             await stored.read(0, 2)
         with pytest.raises(Corrupt, match="Input/output error"):
             await stored.bring_into_page_cache(0, 2)
-        assert not stored.pinned
+        assert not stored.in_use
 
 
 async def test_only_proved_bytes_are_kept(tmp_path: Path, mock_clock: MockClock) -> None:
@@ -173,7 +174,7 @@ async def test_a_piece_is_written_once_however_many_bring_it(
         await stored.write_piece(ONE, memoryview(b"not even looked at"))
 
 
-async def test_when_the_first_writer_is_refused_the_second_tries_itself(
+async def test_a_write_that_the_disk_refused_can_be_tried_again_after_a_moment(
     tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outcomes: list[str] = []
@@ -188,11 +189,9 @@ async def test_when_the_first_writer_is_refused_the_second_tries_itself(
         write_run(fd, pieces, offset)
 
     async def write(stored: StoredBlob) -> None:
-        try:
+        with pytest.raises(StoreFull) as refused:
             await stored.write_piece(ONE, piece_of(stored.blob, 1))
-            outcomes.append("kept")
-        except StoreFull as error:
-            outcomes.append(error.message)
+        outcomes.append(refused.value.message)
 
     async with Store.open(tmp_path) as store:
         stored = await store.create(a_blob(3))
@@ -202,9 +201,48 @@ async def test_when_the_first_writer_is_refused_the_second_tries_itself(
             nursery.start_soon(write, stored)
             nursery.start_soon(write, stored)
 
-        assert sorted(outcomes) == ["kept", "the store takes no more bytes: Disk quota exceeded"]
+        assert outcomes == ["the store takes no more bytes: Disk quota exceeded"] * 2
+        assert (len(calls), store.statistics().read_through) == (1, True)
+        mock_clock.jump(REFUSED_FOR_S)
+        await stored.write_piece(ONE, piece_of(stored.blob, 1))
         assert stored.read_nowait(PIECE_BYTES, PIECE_BYTES) == piece_of(stored.blob, 1)
         assert store.statistics().used_bytes == PIECE_BYTES
+
+
+async def test_where_the_kernel_has_less_room_than_the_rule_something_goes_and_the_write_is_tried_again(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run = effects.write_run
+    blobs = tmp_path / "blobs"
+
+    def quota(fd: int, pieces: list[memoryview], offset: int) -> None:
+        if sum(file.stat().st_blocks for file in blobs.glob("*/*/data")) >= 3 * PIECE_BYTES // 512:
+            raise OSError(122, "Disk quota exceeded")
+        write_run(fd, pieces, offset)
+
+    monkeypatch.setattr(effects, "write_run", quota)
+    async with Store.open(tmp_path) as store:
+        a, b = [await store.create(a_blob(name=name)) for name in "ab"]
+        await fill(a)
+        with b.use(range(3)):
+            await fill(b, range(1))
+        assert (store.blob_ids(), held(b)) == ([b.blob.id], [0])
+        with b.pin():
+            await fill(b)
+            other = await store.create(a_blob(name="c"))
+            with pytest.raises(StoreFull, match="quota"):
+                await fill(other)
+
+
+async def test_files_of_ours_that_cannot_be_opened_are_no_fault_of_the_piece(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flyfs.store.store.OpenBlobs", lambda: OpenBlobs(most_idle=0))
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob(3))
+        os.truncate(next((tmp_path / "blobs").glob("*/*/data")), 5)
+        with pytest.raises(StoreFull, match="has 5 bytes, not 12288"):
+            await fill(stored)
 
 
 async def test_listeners_hear_of_held_and_then_of_durable_pieces_until_they_end(tmp_path: Path, mock_clock: MockClock) -> None:
@@ -231,7 +269,7 @@ async def test_listeners_hear_of_held_and_then_of_durable_pieces_until_they_end(
 
         assert (told, deaf) == ([(0, False), (1, False), (0, True), (1, True)], [])
         assert list(stored.durable) == [0, 1]
-        assert not stored.pinned
+        assert not stored.in_use
 
 
 async def test_a_blob_that_is_dropped_while_it_is_written_takes_no_more(
@@ -340,22 +378,22 @@ async def test_an_idle_blob_closes_and_opens_again_when_it_is_used(
 
         for one in stored * 2:
             assert one.read_nowait(0, one.blob.size) == bytes_of_blob(one.blob)
-        with pinned(stored[0]):
+        with stored[0].use():
             descriptor = stored[0].fileno
             assert stored[1].read_nowait(0, 1) is not None
             await store.create(a_blob(name="c"))
             assert stored[0].fileno == descriptor
 
 
-async def test_a_pinned_blob_that_was_never_opened_again_can_be_unpinned(
+async def test_a_blob_that_was_never_opened_again_can_be_used_no_more(
     tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("flyfs.store.store.OpenBlobs", lambda: OpenBlobs(most_idle=0))
     async with Store.open(tmp_path) as store:
         stored = await store.create(a_blob())
-        with pinned(stored):
+        with stored.use():
             assert store.find(stored.blob.id) is stored
-        assert not stored.pinned
+        assert not stored.in_use
 
 
 async def test_a_sync_that_fails_takes_the_pieces_back_and_those_that_the_disk_has_count_again(
@@ -414,7 +452,7 @@ async def test_a_disk_that_never_syncs_keeps_nothing(
         with monkeypatch.context() as patched:
             patched.setattr(effects, "sync_data", fail_for_data)
             await fill(stored)
-            await store_idles(mock_clock, lambda: not stored.pinned)
+            await store_idles(mock_clock, lambda: not stored._uses)
             assert (held(stored), store.statistics().used_bytes, list(stored.durable)) == ([], 0, [])
         await fill(stored)
     async with Store.open(tmp_path) as store:

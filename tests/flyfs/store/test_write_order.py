@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from flyfs.core.grid import KIB, MIB
 from flyfs.core.ids import BlobId, PieceIndex
-from flyfs.store.write_order import WRITEBACK_BYTES, MarkDurable, ProveAgain, StartWriteback, SyncBlob, WriteOrder
+from flyfs.store.write_commands import FreePieces, MarkDurable, ProveAgain, StartWriteback, SyncBlob, UnmarkPieces
+from flyfs.store.write_order import WRITEBACK_BYTES, WriteOrder
 
 A, B = BlobId("a" * 64), BlobId("b" * 64)
 
@@ -32,6 +33,18 @@ def prove(*pieces: int, blob_id: BlobId = A) -> ProveAgain:
 
 def writeback(first: int, stop: int, blob_id: BlobId = A) -> StartWriteback:
     return StartWriteback(blob_id=blob_id, first=first, stop=stop)
+
+
+def drop(order: WriteOrder, *pieces: int, blob_id: BlobId = A) -> None:
+    order.pieces_dropped(blob_id, map(PieceIndex, pieces))
+
+
+def unmark(*pieces: int, blob_id: BlobId = A) -> UnmarkPieces:
+    return UnmarkPieces(blob_id=blob_id, pieces=tuple(map(PieceIndex, pieces)))
+
+
+def free(*pieces: int, blob_id: BlobId = A) -> FreePieces:
+    return FreePieces(blob_id=blob_id, pieces=tuple(map(PieceIndex, pieces)))
 
 
 def test_a_piece_is_synced_when_its_blob_was_idle_and_marked_right_after() -> None:
@@ -484,6 +497,134 @@ def test_a_blob_that_is_dropped_while_its_pieces_are_read_back_stays_away() -> N
     order.blob_dropped(A)
     order.writeback_started(A)
     assert (order.unsynced_bytes, order.next_commands(9.0)) == (0, [])
+
+
+def test_a_dropped_piece_loses_its_mark_before_its_room_is_given_back() -> None:
+    order = WriteOrder()
+    drop(order, 5, 3)
+    assert (order.next_deadline(), order.at_work(A)) == (-math.inf, True)
+
+    assert order.next_commands(0.0) == [unmark(3, 5)]
+    assert (order.next_commands(0.0), order.next_deadline()) == ([], math.inf)
+    order.unmark_finished(A)
+    assert order.next_commands(0.0) == [free(3, 5)]
+    order.free_ended(A)
+    assert (order.at_work(A), order.next_commands(99.0), order.next_deadline()) == (False, [], math.inf)
+
+
+def test_room_is_made_before_anything_is_synced_or_marked() -> None:
+    order = WriteOrder(batch_bytes=1)
+    write(order, 0, now=0.0)
+    drop(order, 7, blob_id=B)
+
+    assert order.next_commands(0.0) == [unmark(7, blob_id=B)]
+    order.unmark_finished(B)
+    assert order.next_commands(0.0) == [free(7, blob_id=B)]
+    order.free_ended(B)
+    assert order.next_commands(0.0) == [sync(0)]
+
+
+def test_a_mark_that_cannot_be_taken_back_leaves_the_bytes_in_their_place() -> None:
+    order = WriteOrder()
+    drop(order, 3)
+    order.next_commands(0.0)
+    order.unmark_failed(A)
+
+    assert (order.next_commands(99.0), order.at_work(A)) == ([], False)
+
+
+def test_what_is_dropped_during_a_drop_has_its_own_turn() -> None:
+    order = WriteOrder()
+    drop(order, 3)
+    assert order.next_commands(0.0) == [unmark(3)]
+    drop(order, 4)
+    order.piece_started(A, PieceIndex(9))
+    order.piece_abandoned(A, PieceIndex(9))
+    order.unmark_finished(A)
+
+    assert order.next_commands(0.0) == [free(3)]
+    order.free_ended(A)
+    assert order.next_commands(0.0) == [unmark(4)]
+    drop(order, 5)
+    order.unmark_failed(A)
+    assert order.next_commands(0.0) == [unmark(5)]
+
+
+def test_a_dropped_piece_that_waits_for_its_sync_is_not_synced() -> None:
+    order = WriteOrder()
+    write(order, 0, now=0.0)
+    write(order, 1, now=0.0)
+    write(order, 2, now=0.0, provable=False)
+    drop(order, 0, 2)
+    assert order.unsynced_bytes == KIB
+    finish_drop(order)
+
+    order.digests_added(A, range(3), now=0.0)
+    assert order.next_commands(1.0) == [sync(1)]
+
+
+def test_a_piece_that_is_dropped_while_it_is_synced_or_marked_is_not_marked_again() -> None:
+    order = WriteOrder()
+    write(order, 0, now=0.0)
+    write(order, 1, now=0.0)
+    order.next_commands(1.0)
+    drop(order, 0)
+    assert order.unsynced_bytes == KIB
+    order.sync_finished(A)
+    assert order.unsynced_bytes == 0
+    finish_drop(order)
+    assert order.next_commands(1.0) == [mark(1)]
+    drop(order, 1)
+    order.mark_failed(A, 1.0)  # its bitmap may be on the disk all the same
+
+    assert order.next_commands(1.0) == [unmark(1)]
+    order.unmark_finished(A)
+    assert order.next_commands(1.0) == [free(1)]
+    order.free_ended(A)
+    assert order.next_commands(99.0) == []
+
+
+def test_a_blob_that_goes_takes_its_drops_along() -> None:
+    order = WriteOrder()
+    drop(order, 3)
+    order.next_commands(0.0)
+    order.blob_dropped(A)
+    order.unmark_finished(A)
+    drop(order, 4)
+    order.blob_dropped(A)
+
+    assert (order.next_commands(99.0), order.at_work(A)) == ([], False)
+
+
+def test_no_write_back_is_begun_for_pieces_that_go_and_others_keep_theirs() -> None:
+    order = WriteOrder(writeback_bytes=2 * KIB)
+    for piece in (0, 1, 5, 6):
+        write(order, piece, now=0.0)
+    drop(order, 1)
+    finish_drop(order)
+    assert order.next_commands(0.0) == [writeback(5, 7)]
+    order.writeback_started(A)
+    for piece in (1, 2):
+        write(order, piece, now=0.0)
+    assert order.next_commands(0.0) == [writeback(1, 3)]
+
+
+def test_a_flush_waits_for_drops() -> None:
+    order = WriteOrder()
+    drop(order, 3)
+    order.flush_requested()
+    assert not order.flushed
+    finish_drop(order)
+    assert order.flushed
+
+
+def finish_drop(order: WriteOrder, blob_id: BlobId = A) -> None:
+    (first,) = order.next_commands(0.0)
+    assert isinstance(first, UnmarkPieces)
+    order.unmark_finished(blob_id)
+    (second,) = order.next_commands(0.0)
+    assert isinstance(second, FreePieces)
+    order.free_ended(blob_id)
 
 
 @given(st.lists(st.tuples(st.floats(0, 3), st.integers(1, 100)), max_size=30))

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from flyfs.core.ids import BlobId, PieceIndex
-from flyfs.store.write_order import Command, MarkDurable, ProveAgain, StartWriteback, SyncBlob, WriteOrder
+from flyfs.store.write_commands import Command, FreePieces, MarkDurable, ProveAgain, StartWriteback, SyncBlob, UnmarkPieces
+from flyfs.store.write_order import WriteOrder
 
 A, B = BlobId("a" * 64), BlobId("b" * 64)
 PIECES = 6
@@ -32,6 +33,11 @@ class Disk:
         """Any mixture of old and new bytes may be anywhere from now on."""
         for where in (self.memory, self.dirty, self.volatile, self.stable):
             where.discard(key)
+
+    def punched(self, keys: set[Key]) -> None:
+        """At once or later, and a crash cannot bring the bytes back for certain."""
+        for key in keys:
+            self.write_begins(key)
 
     def written(self, key: Key) -> None:
         self.memory.add(key)
@@ -76,6 +82,7 @@ class PowerCut(RuleBasedStateMachine):
         self.covered: set[Key] = set()  # by a sync that finished
         self.digests: set[Key] = set()
         self.durable: set[Key] = set()
+        self.dropping: set[Key] = set()
         self.proofs: dict[Key, int] = {}  # how often it was proved since it was written
         self.running: Command | None = None
         self.at_begin: set[Key] = set()
@@ -87,7 +94,7 @@ class PowerCut(RuleBasedStateMachine):
     @rule(blob_id=st.sampled_from([A, B]), piece=st.integers(0, PIECES - 1))
     def start(self, blob_id: BlobId, piece: int) -> None:
         key = (blob_id, piece)
-        if key not in self.have and key not in self.writing:
+        if key not in self.have and key not in self.writing and key not in self.dropping:
             self.order.piece_started(blob_id, PieceIndex(piece))
             self.writing[key] = 0
             self.anew.add(key)
@@ -98,7 +105,7 @@ class PowerCut(RuleBasedStateMachine):
     def write(self, blob_id: BlobId, first: int) -> None:
         """Some pieces at once, so that runs and syncs are found often."""
         for piece in range(first, PIECES):
-            if (blob_id, piece) not in self.have and (blob_id, piece) not in self.writing:
+            if (blob_id, piece) not in {*self.have, *self.writing, *self.dropping}:
                 self.start(blob_id, piece)
                 self.end_of((blob_id, piece), whole=True)
 
@@ -126,6 +133,14 @@ class PowerCut(RuleBasedStateMachine):
     def vouch(self, blob_id: BlobId, first: int) -> None:
         self.digests |= {(blob_id, piece) for piece in range(first, PIECES)}
         self.order.digests_added(blob_id, range(first, PIECES), self.now)
+
+    @rule(blob_id=st.sampled_from([A, B]), pieces=st.sets(st.integers(0, PIECES - 1), min_size=1))
+    def let_go(self, blob_id: BlobId, pieces: set[int]) -> None:
+        going = {(blob_id, piece) for piece in pieces} & self.have
+        if going:
+            self.order.pieces_dropped(blob_id, [PieceIndex(piece) for _, piece in going])
+            self.have -= going
+            self.dropping |= going
 
     @rule(seconds=st.sampled_from([0.0, 0.3, 1.0, 6.0]))
     def wait(self, seconds: float) -> None:
@@ -171,13 +186,18 @@ class PowerCut(RuleBasedStateMachine):
                 keys = {(blob_id, piece) for piece in range(first, stop)}
                 assert len(keys) >= 2
                 assert keys <= self.have - self.covered
+            case UnmarkPieces():
+                assert self.keys_of(command) <= self.dropping
+            case FreePieces():
+                assert self.keys_of(command) <= self.dropping
+                assert not self.keys_of(command) & self.durable, "no hole under a mark"
             case ProveAgain():
                 assert not self.keys_of(command) & (self.have | set(self.writing))
                 assert self.keys_of(command) <= self.digests
                 assert 0 < len(command.pieces) <= 4
 
     @staticmethod
-    def keys_of(command: SyncBlob | MarkDurable | ProveAgain) -> set[Key]:
+    def keys_of(command: SyncBlob | MarkDurable | ProveAgain | UnmarkPieces | FreePieces) -> set[Key]:
         return {(command.blob_id, int(piece)) for piece in command.pieces}
 
     @precondition(lambda self: self.running is not None)
@@ -199,8 +219,23 @@ class PowerCut(RuleBasedStateMachine):
                 assert self.keys_of(command) <= self.at_begin
                 self.disk.sync(blob_id)
                 # Only what the sync was asked for counts: what nobody vouched for then waits for a sync of its own.
-                self.covered |= self.keys_of(command)
+                self.covered |= self.keys_of(command) - self.dropping
                 self.order.sync_finished(blob_id)
+            case UnmarkPieces() if fails:
+                self.order.unmark_failed(blob_id)
+                keys = self.keys_of(command)
+                self.have |= keys & self.durable  # what is sound is held again
+                self.covered -= keys - self.durable
+                self.dropping -= keys
+            case UnmarkPieces():
+                self.durable -= self.keys_of(command)
+                self.order.unmark_finished(blob_id)
+            case FreePieces():
+                keys = self.keys_of(command)
+                self.disk.punched(keys)
+                self.covered -= keys
+                self.dropping -= keys
+                self.order.free_ended(blob_id)
             case MarkDurable() if fails:
                 self.order.mark_failed(blob_id, self.now)
             case MarkDurable():
@@ -229,7 +264,10 @@ class PowerCut(RuleBasedStateMachine):
         assert command is not None
         self.order.blob_dropped(command.blob_id)
         disk = self.disk
-        for keys in (self.have, self.covered, self.digests, self.durable, disk.memory, disk.dirty, disk.volatile, disk.stable):
+        for keys in (
+            *(self.have, self.covered, self.digests, self.durable, self.dropping),
+            *(disk.memory, disk.dirty, disk.volatile, disk.stable),
+        ):
             keys.difference_update(Disk.of(command.blob_id, keys))
         self.writing = {key: seen for key, seen in self.writing.items() if key[0] != command.blob_id}
         self.proofs = {key: count for key, count in self.proofs.items() if key[0] != command.blob_id}
@@ -240,6 +278,10 @@ class PowerCut(RuleBasedStateMachine):
                 self.order.mark_finished(command.blob_id)
             case StartWriteback():
                 self.order.writeback_started(command.blob_id)
+            case UnmarkPieces():
+                self.order.unmark_finished(command.blob_id)
+            case FreePieces():
+                self.order.free_ended(command.blob_id)
             case ProveAgain(pieces=pieces):
                 assert self.order.pieces_proved(command.blob_id, pieces, self.now) == ()
 
@@ -266,6 +308,7 @@ class PowerCut(RuleBasedStateMachine):
                 self.begin(command)
                 self.finish(fails=False)
         assert self.order.flushed
+        assert not self.dropping
         assert self.durable == self.have & self.digests
         assert self.durable <= self.disk.stable
 

@@ -162,14 +162,18 @@ async def read(blob: OpenBlob, offset: int, size: int) -> bytes:
 
 @asynccontextmanager
 async def a_peer(
-    directory: Path, *supernodes: Address | SupernodeRig, leech: bool = False, deadline_s: float = PATIENCE_S
+    directory: Path,
+    *supernodes: Address | SupernodeRig,
+    leech: bool = False,
+    deadline_s: float = PATIENCE_S,
+    limit_bytes: int | None = None,
 ) -> AsyncGenerator[PeerRig, None]:
     """A peer that is connected to the first of its supernodes; all its files are closed at the end."""
     addresses = [one if isinstance(one, Address) else one.address for one in supernodes]
     listener = listen(Address("127.0.0.1", 0))
     counters = Counters()
     shown = "" if leech else str(bound_address(listener))
-    async with Store.open(directory) as store, trio.open_nursery() as nursery:
+    async with Store.open(directory, limit_bytes=limit_bytes) as store, trio.open_nursery() as nursery:
         swarm = Swarm(
             store,
             SwarmSettings(version="test", address=shown, location="", deadline_s=deadline_s),

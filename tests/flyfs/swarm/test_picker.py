@@ -608,3 +608,53 @@ def test_a_neighbour_that_tells_its_pieces_anew_keeps_its_record() -> None:
 )
 def test_what_an_error_says_of_its_source(error: FlyfsError, fault: Fault) -> None:
     assert fault_of(error) is fault
+
+
+# -- pieces that cannot be kept ----------------------------------------------------------------------------------------
+
+
+def test_a_prefetched_piece_that_could_not_be_kept_is_not_asked_for_before_somebody_needs_it() -> None:
+    peer = with_supernode()
+    peer.picker.windows_moved([range(3)])
+    assert peer.asks() == [(0, SUPERNODE), (1, SUPERNODE), (2, SUPERNODE)]
+    for piece in range(3):
+        peer.picker.piece_passed(PieceIndex(piece))
+        peer.picker.piece_arrived(PieceIndex(piece), SUPERNODE, peer.now)
+
+    assert peer.asks() == []
+    peer.picker.windows_moved([range(1, 4)])
+    assert peer.asks() == [(3, SUPERNODE)]
+    peer.demand(1)
+    assert peer.asks() == [(1, SUPERNODE)]
+    peer.picker.windows_moved([range(5, 6)])
+    peer.picker.windows_moved([range(2, 3)])
+    assert peer.asks() == [(2, SUPERNODE)], "who comes back later wants it again"
+
+
+def test_a_piece_that_a_neighbour_lost_is_not_waited_for_where_the_supernode_sends_us() -> None:
+    peer = with_supernode()
+    peer.knows(anne="#")
+    peer.demand(0)
+    assert peer.asks() == [(0, ANNE)]
+    peer.fails(0, ANNE, Fault.NOT_HELD)
+    assert peer.asks() == [(0, SUPERNODE)]
+    peer.picker.redirected(PieceIndex(0), peer.now)
+    assert peer.asks() == [(0, SUPERNODE)], "it does not know yet that anne lost it"
+    peer.arrives(0, SUPERNODE)
+
+    peer.demand(1)
+    assert peer.asks() == [(1, SUPERNODE)]
+    peer.picker.redirected(PieceIndex(1), peer.now)
+    assert peer.asks() == []
+
+
+def test_a_neighbour_that_lost_the_piece_it_was_named_for_ends_the_wait_for_it() -> None:
+    peer = with_supernode()
+    peer.demand(0)
+    assert peer.asks() == [(0, SUPERNODE)]
+    peer.picker.redirected(PieceIndex(0), peer.now)
+    peer.knows(anne="#")
+    assert peer.asks() == [(0, ANNE)]
+    peer.fails(0, ANNE, Fault.NOT_HELD)
+
+    assert peer.asks() == [(0, SUPERNODE)]

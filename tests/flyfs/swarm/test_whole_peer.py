@@ -24,7 +24,7 @@ from tests.support.hostile_origin import HostileOrigin, Resource, pattern
 def is_settled(store: Store, blob_id: BlobId, *, pieces: int) -> bool:
     """Whether so many pieces are durable and nobody uses the blob, not even to sync it."""
     stored = store.find(blob_id)
-    return stored is not None and stored.durable.count == pieces and not stored.pinned
+    return stored is not None and stored.durable.count == pieces and not stored._uses
 
 
 EMBEDDED = pytest.mark.parametrize("embedded", [False, True], ids=["own", "embedded"])

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flyfs.core.grid import MIB, ByteRange
-from flyfs.swarm.window import BEHIND_BYTES, FIRST_WINDOW_BYTES, LAST_WINDOW_BYTES, MAX_STREAMS, ReadAhead
+from flyfs.swarm.window import BEHIND_BYTES, FIRST_WINDOW_BYTES, LAST_WINDOW_BYTES, MAX_STREAMS, ReadAhead, fitted
 
 SIZE = 400 * MIB
 
@@ -95,3 +95,22 @@ def test_windows_lie_in_the_file_and_are_never_empty_nor_too_many(size: int, rea
             assert 0 < len(window) <= LAST_WINDOW_BYTES
             assert window.stop <= size
         assert len(ahead.windows()) <= MAX_STREAMS
+
+
+def test_windows_are_cut_to_equal_shares_of_what_may_be_read_ahead() -> None:
+    windows = [range(10, 20), range(50, 53), range(90, 99)]
+
+    assert fitted(windows, 99) == windows
+    assert fitted(windows, 12) == [range(10, 14), range(50, 53), range(90, 94)]
+    assert fitted(windows, 2) == [range(10, 11), range(50, 51)]
+    assert fitted(windows, 0) == []
+    assert fitted([], 5) == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 30))), st.integers(0, 60))
+def test_windows_that_are_cut_never_have_more_than_may_be(places: list[tuple[int, int]], most: int) -> None:
+    windows = [range(start, start + length) for start, length in places]
+    cut = fitted(windows, most)
+
+    assert sum(map(len, cut)) <= most
+    assert all(one.start == whole.start and one.stop <= whole.stop for one, whole in zip(cut, windows, strict=False))

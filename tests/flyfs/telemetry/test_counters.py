@@ -10,6 +10,7 @@ def test_the_statistics_are_the_counts_of_one_moment() -> None:
     counters.served_bytes += 5
     counters.pieces_verified += 6
     counters.pieces_rejected += 7
+    counters.passed_bytes += 8
     before = counters.statistics()
     counters.origin_bytes += 100
 
@@ -18,6 +19,7 @@ def test_the_statistics_are_the_counts_of_one_moment() -> None:
         supernode_bytes=2,
         peer_bytes=3,
         store_bytes=4,
+        passed_bytes=8,
         served_bytes=5,
         pieces_verified=6,
         pieces_rejected=7,

@@ -147,3 +147,19 @@ os.write(2, b"a last word\\n")
     assert done.stdout == done.stderr == b""
     assert (tmp_path / "f.log").read_text().endswith("a last word\n")
     assert os.path.getsize(tmp_path / "f.log.1") <= 1500
+
+
+def test_a_full_disk_costs_lines_and_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    with logging_to_file(Path("/dev/full"), "info"):
+        for number in range(3):
+            structlog.get_logger("flyfs.test").info("test.line.written", number=number, text="x" * 5000)
+
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_mistake_in_logging_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = log._FollowedFile(tmp_path / "log", take_stderr=False)
+    target.emit(logging.makeLogRecord({"msg": "%d is no number", "args": ("this",)}))
+    target.close()
+
+    assert "is no number" in capsys.readouterr().err

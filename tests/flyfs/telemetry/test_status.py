@@ -21,7 +21,14 @@ def test_the_document_is_that_of_the_contract() -> None:
             version="0.1.0", role="peer", peer_id="ab", mountpoint="/mnt/fly", started_at_s=1_777_890_030.9, pid=4711
         ),
         counters=CounterStatistics(
-            origin_bytes=1, supernode_bytes=2, peer_bytes=3, store_bytes=4, served_bytes=5, pieces_verified=6, pieces_rejected=7
+            origin_bytes=1,
+            supernode_bytes=2,
+            peer_bytes=3,
+            store_bytes=4,
+            passed_bytes=8,
+            served_bytes=5,
+            pieces_verified=6,
+            pieces_rejected=7,
         ),
         known_peers=2,
         isolated_peers=[IsolatedPeer(peer_id="cd", address="h:1", reason="3 corrupt pieces", until_s=1_777_890_040)],
@@ -43,7 +50,7 @@ def test_the_document_is_that_of_the_contract() -> None:
         "started_at": "2026-05-04T10:20:30Z",
         "pid": 4711,
         "keeper_pid": None,
-        "bytes": {"origin": 1, "supernode": 2, "peers": 3, "store": 4, "served": 5},
+        "bytes": {"origin": 1, "supernode": 2, "peers": 3, "store": 4, "passed": 8, "served": 5},
         "pieces": {"verified": 6, "rejected": 7},
         "peers": {
             "known": 2,

@@ -5,9 +5,10 @@ import trio
 
 from flyfs.core.errors import Corrupt, StoreFull
 from flyfs.core.ids import PieceIndex
+from flyfs.store.store import Store
 from flyfs.transport.buffers import BufferPool, Loan
 from flyfs.transport.link import FileRange
-from supernode.cdn.shelves import MemoryShelf, Spool, SpoolShelf
+from supernode.cdn.shelves import MemoryShelf, Spool, SpoolShelf, StoreShelf
 from tests.support.builders import a_blob, bytes_of, content_of
 
 BLOB = a_blob(2.5)
@@ -155,3 +156,64 @@ def test_where_no_file_can_be_made_there_is_no_room(tmp_path: Path) -> None:
 
     with pytest.raises(StoreFull, match="no room for a spool file"):
         Spool(tmp_path / "file" / "below")
+
+
+async def test_a_store_keeps_what_it_has_room_for_and_memory_the_rest_until_it_was_sent(tmp_path: Path) -> None:
+    pool = BufferPool()
+    async with Store.open(tmp_path, limit_bytes=1024) as store:
+        stored = await store.create(BLOB)
+        shelf = StoreShelf(stored)
+        with stored.pin():
+            await shelf.put(ONE, a_loan(pool, 0))
+            assert (shelf.bare, pool.lent_bytes) == (True, 0)
+            await shelf.put(TWO, a_loan(pool, 1))
+        assert (shelf.holds(ONE), shelf.holds(TWO), shelf.bare) == (True, True, False)
+        assert list(stored.have) == [0]
+
+        first, second = await shelf.lend(ONE), await shelf.lend(TWO)
+        assert first.body == FileRange(stored.fileno, 0, 1024)
+        assert second.body == bytes_of(BLOB, 1)
+        assert await stored.drops.drop_coldest(9999) == 0, "not while it is sent"
+        second.done(True)
+        first.done(True)
+        assert (shelf.holds(TWO), shelf.bare, pool.lent_bytes) == (False, True, 0)
+        assert await stored.drops.drop_coldest(9999) == 1024
+        assert not shelf.holds(ONE)
+
+
+async def test_what_memory_keeps_for_a_store_goes_when_buffers_are_short_and_at_the_end(tmp_path: Path) -> None:
+    pool = BufferPool()
+    async with Store.open(tmp_path, limit_bytes=1) as store:
+        shelf = StoreShelf(await store.create(BLOB))
+        await shelf.put(ONE, a_loan(pool, 0))
+        shelf.drop_unclaimed(float("inf"))
+        assert (shelf.holds(ONE), pool.lent_bytes) == (False, 0)
+        await shelf.put(ONE, a_loan(pool, 0))
+        shelf.close()
+        assert pool.lent_bytes == 0
+
+
+async def test_a_piece_that_cannot_be_lent_is_used_by_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise Corrupt("the disk cannot read")
+
+    pool = BufferPool()
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(BLOB)
+        shelf = StoreShelf(stored)
+        await shelf.put(ONE, a_loan(pool, 0))
+        monkeypatch.setattr("flyfs.store.stored_blob.StoredBlob.bring_into_page_cache", fail)
+        with pytest.raises(Corrupt):
+            await shelf.lend(ONE)
+        assert not stored.in_use
+
+
+async def test_a_spool_of_which_only_some_pieces_are_wanted_ends_with_those(tmp_path: Path) -> None:
+    spooled = Spooled(tmp_path)
+    await spooled.put(1)
+    lent = await spooled.shelf.lend(TWO)
+    spooled.shelf.all_came()
+    assert (spooled.emptied, spooled.shelf.closed) == (0, False)
+
+    lent.done(True)
+    assert (spooled.emptied, spooled.shelf.closed) == (1, True)

@@ -191,9 +191,10 @@ class SyncLoop:
                 await trio.to_thread.run_sync(stored.files.replace_durable, durable, limiter=self._disk)
         except OSError as error:
             self._order.mark_failed(blob_id, trio.current_time())
-            tell = _log.debug if blob_id in self._unmarkable else _log.warning  # a full disk refuses every five seconds
-            tell("store.mark.failed", blob=blob_id, pieces=len(pieces), reason=error.strerror)
-            self._unmarkable.add(blob_id)
+            if not stored.dropped:  # else its files are gone, as they should be
+                tell = _log.debug if blob_id in self._unmarkable else _log.warning  # a full disk refuses every five seconds
+                tell("store.mark.failed", blob=blob_id, pieces=len(pieces), reason=error.strerror)
+                self._unmarkable.add(blob_id)
             return
         self._unmarkable.discard(blob_id)
         self._order.mark_finished(blob_id, digests_wait=bool(stored.unsaved_digests))

@@ -2,13 +2,16 @@
 
 import errno
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -19,16 +22,16 @@ from flyfs.store import effects
 from flyfs.store.store import Store
 from flyfs.store.stored_blob import StoredBlob
 from tests.flyfs.store.builders import a_blob, digests_of, fill, piece_of
-from tests.flyfs.store.platter import Platter, PowerCutError
+from tests.flyfs.store.platter import Disk, Entry, ReadBack, Recorder, Synced, SyncFailed, Told, Withdrawn
 
-Told = dict[BlobId, set[int]]
+Promises = dict[BlobId, set[int]]
 BLOBS = {a_blob(2.5, name=name).id: a_blob(2.5, name=name) for name in "abc"}
 
 
-async def check(directory: Path, told: Told) -> None:
+async def check(directory: Path, told: Promises) -> None:
     """Every piece that counts is right, and every piece that was told durable counts."""
     async with Store.open(directory) as store:
-        held: Told = {}
+        held: Promises = {}
         for blob_id in store.blob_ids():
             stored = store.find(blob_id)
             if stored is not None:
@@ -42,44 +45,45 @@ async def check(directory: Path, told: Told) -> None:
             assert pieces <= held.get(blob_id, set())
 
 
-async def a_day(directory: Path, clock: MockClock, told: Told) -> None:
-    """Blobs come, grow in several syncs, go and come again."""
+async def bring(stored: StoredBlob, clock: MockClock, pieces: range) -> None:
+    """These pieces, until they are durable, however often the disk loses them."""
+    while not all(piece in stored.durable for piece in pieces):
+        for piece in pieces:
+            await stored.write_piece(PieceIndex(piece), piece_of(stored.blob, piece))
+        await wait_all_tasks_blocked(0.0005)
+        clock.jump(1.0)
+
+
+async def a_day(directory: Path, clock: MockClock, recorder: Recorder) -> None:
+    """Blobs come, grow in several syncs, go and come again; the process restarts."""
 
     def listen(stored: StoredBlob) -> None:
-        def hear(piece: PieceIndex, durable: bool) -> None:
-            if durable:
-                told[stored.blob.id].add(piece)
-
-        stored.listen(hear)
-
-    async def wait_durable(stored: StoredBlob, count: int) -> None:
-        while stored.durable.count < count:
-            await wait_all_tasks_blocked(0.0005)
-            clock.jump(1.0)
+        stored.listen(lambda piece, durable: recorder.write_down(Told(stored.blob.id, piece)) if durable else None)
 
     a, b, c = BLOBS.values()
     async with Store.open(directory) as store:
         stored = await store.create(a)
         listen(stored)
         stored.add_digests(digests_of(a, 0, 2))
-        await stored.write_piece(PieceIndex(1), piece_of(a, 1))
-        await wait_durable(stored, 1)
+        await bring(stored, clock, range(1, 2))
         other = await store.create(b)
         listen(other)
         await fill(other)
         stored.add_digests(digests_of(a))
         await stored.write_piece(PieceIndex(2), piece_of(a, 2))
-        await wait_durable(other, 3)
-        told[b.id] -= {0, 2}  # from here on they may be gone
+        await bring(other, clock, range(3))
+        recorder.write_down(Withdrawn(b.id, frozenset({0, 2})))
         await other.drop_pieces([PieceIndex(0), PieceIndex(2)])
-        await other.write_piece(PieceIndex(2), piece_of(b, 2))
-        await wait_durable(other, 2)
+        await bring(other, clock, range(2, 3))
         await other.write_piece(PieceIndex(0), piece_of(b, 0))
         await other.drop_pieces([PieceIndex(0)])  # before it was synced
-        told[a.id].discard(1)
+        await bring(stored, clock, range(1, 3))
+        recorder.write_down(Withdrawn(a.id))  # a record that is overwritten in its place may be torn
         with a_full_disk():
             await stored.drop_pieces([PieceIndex(1)])
-        told.pop(b.id)
+        for piece in stored.durable:
+            recorder.write_down(Told(a.id, piece))
+        recorder.write_down(Withdrawn(b.id))
         await store.drop(b.id)
         again = await store.create(b)
         listen(again)
@@ -104,32 +108,71 @@ def a_full_disk() -> Iterator[None]:
         yield
 
 
-async def run_until_cut(directory: Path, clock: MockClock, platter: Platter, told: Told) -> bool:
-    """Whether the power was cut before the end."""
-    try:
-        await a_day(directory, clock, told)
-    except* PowerCutError:
-        pass
-    return platter.effects >= platter.cut_after
+async def recorded(directory: Path, clock: MockClock, **how: Any) -> Recorder:
+    directory.mkdir()
+    recorder = Recorder(directory, **how)
+    with pytest.MonkeyPatch.context() as patch:
+        recorder.install(patch)
+        await a_day(directory, clock, recorder)
+    return recorder
 
 
-async def test_a_power_cut_after_any_effect_leaves_only_right_pieces(tmp_path: Path, mock_clock: MockClock) -> None:
-    cut_after, cut = 0, True
-    while cut:
-        told: Told = defaultdict(set)
-        directory = tmp_path / f"cache-{cut_after}"
-        directory.mkdir()
-        platter = Platter(directory, cut_after)
-        with pytest.MonkeyPatch.context() as patch:
-            platter.install(patch)
-            cut = await run_until_cut(directory, mock_clock, platter, told)
-        for late_names in (False, True):
-            for late_contents in (False, True):
-                target = tmp_path / f"{cut_after}-{late_names:d}{late_contents:d}"
-                platter.rebuild(target, late_names=late_names, late_contents=late_contents)
-                await check(target, told)
-        cut_after += 1
-    assert cut_after > 80  # the day was long enough to be worth cutting
+@pytest.fixture
+def found() -> Iterator[Path]:
+    """Where what is found after a cut is put together: in memory, because there are thousands of files."""
+    with tempfile.TemporaryDirectory(prefix="flyfs-test-", dir="/dev/shm") as directory:
+        yield Path(directory)
+
+
+async def check_cuts(entries: list[Entry], target: Path, chance: random.Random, states: int) -> int:
+    """Cuts the power after each entry, in ``states`` ways, and gives how many pieces were promised in all."""
+    with pytest.MonkeyPatch.context() as patch:
+        for sync in ("sync_data", "sync_entries"):  # what is found need not outlive the test
+            patch.setattr(effects, sync, lambda _: None)
+        return await _check_cuts(entries, target, chance, states)
+
+
+async def _check_cuts(entries: list[Entry], target: Path, chance: random.Random, states: int) -> int:
+    disk = Disk()
+    promised = 0
+    for at, entry in enumerate(entries):
+        disk.take(entry)
+        for state in range(states):
+            directory = target / f"{at}-{state}"
+            disk.cut(directory, chance)
+            await check(directory, disk.told)
+            shutil.rmtree(directory)
+        promised += sum(map(len, disk.told.values()))
+    return promised
+
+
+async def test_a_power_cut_after_any_effect_leaves_only_right_pieces(tmp_path: Path, mock_clock: MockClock, found: Path) -> None:
+    recorder = await recorded(tmp_path / "cache", mock_clock)
+    assert len(recorder.entries) > 100  # the day was long enough to be worth cutting
+
+    assert await check_cuts(recorder.entries, found, random.Random(7), states=10) > 100
+
+
+async def test_a_power_cut_after_syncs_that_failed_leaves_only_right_pieces(
+    tmp_path: Path, mock_clock: MockClock, found: Path
+) -> None:
+    chance = random.Random(11)
+    promised = failures = proofs = 0
+    for seed in range(6):
+        failing = frozenset(chance.sample(range(6), k=2))
+        recorder = await recorded(tmp_path / f"cache-{seed}", mock_clock, failing_syncs=failing, seed=seed)
+        failures += sum(isinstance(entry, SyncFailed) for entry in recorder.entries)
+        proofs += sum(isinstance(entry, ReadBack) for entry in recorder.entries)
+        promised += await check_cuts(recorder.entries, found, chance, states=2)
+    assert (failures > 5, proofs > 5, promised > 100) == (True, True, True)
+
+
+async def test_the_model_would_show_a_mark_that_comes_before_its_sync(tmp_path: Path, mock_clock: MockClock, found: Path) -> None:
+    recorder = await recorded(tmp_path / "cache", mock_clock)
+    hasty = [entry for entry in recorder.entries if not (isinstance(entry, Synced) and entry.file in recorder.data_files)]
+
+    with pytest.raises(AssertionError):
+        await check_cuts(hasty, found, random.Random(3), states=6)
 
 
 _WRITER = """
@@ -164,7 +207,7 @@ trio.run(main)
 """
 
 
-def write_and_kill(directory: Path, lines: int, told: Told) -> int:
+def write_and_kill(directory: Path, lines: int, told: Promises) -> int:
     """Lets a process write until it told ``lines`` things, kills it, and gives how many pieces it called durable."""
     words = 0
     command = [sys.executable, "-c", _WRITER, str(directory)]
@@ -181,7 +224,7 @@ def write_and_kill(directory: Path, lines: int, told: Told) -> int:
 
 async def test_a_store_that_is_killed_at_any_instant_keeps_its_word(tmp_path: Path, mock_clock: MockClock) -> None:
     chance = random.Random(20)
-    told: Told = defaultdict(set)
+    told: Promises = defaultdict(set)
     words = 0
     for _ in range(8):
         words += write_and_kill(tmp_path, chance.randrange(1, 150), told)
@@ -189,7 +232,7 @@ async def test_a_store_that_is_killed_at_any_instant_keeps_its_word(tmp_path: Pa
     assert words > 100
 
 
-def hear(line: str, told: Told) -> int:
+def hear(line: str, told: Promises) -> int:
     what, blob_id, piece = line.split()
     if what == "dropping":
         told.pop(BlobId(blob_id), None)

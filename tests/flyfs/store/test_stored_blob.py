@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flyfs.core.errors import Corrupt, Stale, StoreFull
@@ -610,3 +611,25 @@ def syncs_held(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         patched.setattr(effects, "sync_data", lambda _: go_on.wait(10))
         yield
         go_on.set()
+
+
+async def test_a_mark_of_a_blob_that_was_dropped_meanwhile_may_fail_unheard(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks, go_on = threading.Event(), threading.Event()
+
+    def fail_late(*_: object) -> None:
+        marks.set()
+        assert go_on.wait(10)
+        raise FileNotFoundError(2, "No such file or directory")
+
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob())
+        await fill(stored)
+        with monkeypatch.context() as patched, capture_logs() as logs:
+            patched.setattr(BlobFiles, "append_digests", fail_late)
+            await store_idles(mock_clock, marks.is_set)
+            await store.drop(stored.blob.id)
+            go_on.set()
+            await store_idles(mock_clock, lambda: not stored.pinned)
+    assert [entry["event"] for entry in logs if entry["log_level"] != "info"] == []

@@ -1,5 +1,7 @@
 """Which pieces are written next: tables for the rules, and a model in which pieces come, leave and become urgent."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -224,7 +226,7 @@ class Traffic(RuleBasedStateMachine):
         for run in batch.runs:
             assert {one.file for one in run} == {run[0].file}
             assert [one.piece for one in run] == list(range(run[0].piece, run[0].piece + len(run)))
-        for before, after in zip(batch.runs, batch.runs[1:], strict=False):
+        for before, after in pairwise(batch.runs):
             assert before[0].file != after[0].file or before[-1].piece + 1 < after[0].piece
 
     @precondition(lambda self: self.under_way)

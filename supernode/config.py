@@ -11,6 +11,7 @@ from flyfs.core.address import Address, require_protection
 from flyfs.core.command_line import CommandLine, Option
 from flyfs.core.errors import ConfigError
 from flyfs.core.settings import Settings, load
+from flyfs.core.verify import Verify
 
 _CONFIG = Option(
     name="config", kind=kinds.PATH, default="/etc/flyfs/supernode.toml", help="settings in TOML; the default may be missing"
@@ -19,6 +20,9 @@ _LISTEN = Option(name="listen", kind=kinds.ADDRESS, default="127.0.0.1:7400", he
 _HTTP = Option(name="http", kind=kinds.ADDRESS, default="127.0.0.1:7401", help="web: /healthz and /api/status")
 _CACHE = Option(name="cache", kind=kinds.PATH, help="directory for blobs and keys; one supernode each")
 _CACHE_LIMIT = Option(name="cache-limit", kind=kinds.SIZE, help="bytes that the cache may use")
+_VERIFY = Option(
+    name="verify", kind=kinds.VERIFY, default="first-use", help="when what lies in the cache is proved again before it is served"
+)
 _ALLOW_ORIGIN = Option(
     name="allow-origin", kind=kinds.ORIGIN, repeatable=True, help="origins to allow that are refused by default"
 )
@@ -47,6 +51,7 @@ SUPERNODE_OPTIONS: tuple[Option[Any], ...] = (
     _HTTP,
     _CACHE,
     _CACHE_LIMIT,
+    _VERIFY,
     _ALLOW_ORIGIN,
     _ORIGIN_CA,
     _INSECURE,
@@ -69,6 +74,7 @@ class SupernodeConfig:
         listen: where peers connect; port 0 picks one.
         http: where the web answers; None for an embedded supernode that was given none.
         cache_limit_bytes: None for no limit.
+        verify: when pieces in the cache are proved again.
         allow_origin: networks and lower-case host names.
         origin_ca: PEM file, None for the system's authorities.
         piece_size: bytes, None for what follows from a file's size.
@@ -80,6 +86,7 @@ class SupernodeConfig:
     http: Address | None
     cache_directory: Path
     cache_limit_bytes: int | None
+    verify: Verify
     allow_origin: tuple[str, ...]
     origin_ca: Path | None
     insecure: bool
@@ -116,6 +123,7 @@ def read_supernode_config(arguments: Sequence[str], environment: Mapping[str, st
         http=http,
         cache_directory=_cache_directory(settings, environment),
         cache_limit_bytes=settings.get(_CACHE_LIMIT),
+        verify=settings.need(_VERIFY),
         allow_origin=settings.all(_ALLOW_ORIGIN),
         origin_ca=_readable_file(settings, _ORIGIN_CA),
         insecure=insecure,

@@ -64,7 +64,9 @@ async def _run(config: SupernodeConfig) -> None:
         if config.parent_pipe is not None:
             root.start_soon(_end_with_parent, config.parent_pipe, root.cancel_scope)
         async with (
-            Store.open(config.cache_directory, limit_bytes=config.cache_limit_bytes) as store,
+            Store.open(
+                config.cache_directory, limit_bytes=config.cache_limit_bytes, verify=config.verify, owner=_owner(config)
+            ) as store,
             OriginClient(policy=_policy(config), origin_ca=config.origin_ca) as origin,
             trio.open_nursery() as services,  # ends before the store and the origin client do
         ):
@@ -126,6 +128,7 @@ class Supernode:
                 role="supernode",
                 peer_id=self._store.peer_id,
                 mountpoint=None,
+                cache_directory=str(self._store.directory),
                 started_at_s=self._started_at_s,
                 pid=os.getpid(),
             ),
@@ -138,6 +141,10 @@ class Supernode:
             loop_lag=self.watch.lag(),
             open_files=len(self._coordinator.tasks),
         )
+
+
+def _owner(config: SupernodeConfig) -> str:
+    return "the supernode that a mount started" if config.embedded else f"flyfs-supernode --listen {config.listen}"
 
 
 def _policy(config: SupernodeConfig) -> AddressPolicy:

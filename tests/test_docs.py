@@ -136,8 +136,8 @@ def test_the_status_reference_shows_exactly_the_keys_that_are_told() -> None:
         pieces_verified=0,
         pieces_rejected=0,
     )
-    process = ProcessFigures(version="0", role="peer", peer_id="", mountpoint="/", started_at_s=0, pid=1)
-    store = SimpleNamespace(used_bytes=0, limit_bytes=None, free_bytes=0, blobs=0, read_through=False)
+    process = ProcessFigures(version="0", role="peer", peer_id="", mountpoint="/", cache_directory="/c", started_at_s=0, pid=1)
+    store = SimpleNamespace(used_bytes=0, limit_bytes=None, free_bytes=0, blobs=0, read_through=False, damaged=0)
     latency = SimpleNamespace(p50_ms=0.0, p99_ms=0.0)
     told: dict[str, Any] = assemble_status(
         process=process,

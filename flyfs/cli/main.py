@@ -20,9 +20,10 @@ COMMANDS = {
     "get": "fetches one file",
     "path": "prints the path below a mountpoint at which a URL is seen",
     "status": "tells what the mounts of this host do",
+    "cache": "lists, drops and verifies what was fetched",
 }
 #: Refused by name: they come with later versions.
-PLANNED = ("upgrade", "warm", "top", "limit", "cache", "doctor", "index", "image", "snapshotter")
+PLANNED = ("upgrade", "warm", "top", "limit", "doctor", "index", "image", "snapshotter")
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells say it."""

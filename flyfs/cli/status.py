@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from flyfs.cli.table import in_columns
 from flyfs.config.host import HostConfig, read_status_config
 from flyfs.config.places import mount_name
 from flyfs.control.client import ControlClient, find_daemon, find_daemons
@@ -78,6 +79,9 @@ def describe(status: dict[str, Any]) -> str:
     lines += [("supernode", f"{each['address']} {_state(each)}") for each in status["supernodes"]]
     if store["read_through"]:
         lines.append(("notice", "the store has no room: what is read now is not kept"))
+    if store.get("damaged"):
+        dropped = f"{store['damaged']} pieces were damaged on this disk and dropped"
+        lines.append(("notice", f"{dropped}; look at all of them with: flyfs cache verify"))
     return "".join(f"{name:<12}{text}\n" for name, text in lines)
 
 
@@ -95,8 +99,7 @@ def tabulate(answers: Sequence[dict[str, Any]]) -> str:
         )
         for each in answers
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in rows)
+    return in_columns(rows)
 
 
 def _state(supernode: dict[str, Any]) -> str:

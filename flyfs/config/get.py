@@ -18,6 +18,7 @@ from flyfs.config.options import (
     SHA256,
     SUPERNODES,
     TIMEOUT,
+    VERIFY,
 )  # fmt: skip
 from flyfs.config.places import cache_home, real_path
 from flyfs.config.settings import path_in, read_settings, readable_file, runtime_directories
@@ -26,6 +27,7 @@ from flyfs.core.address import Address
 from flyfs.core.command_line import CommandLine
 from flyfs.core.errors import ConfigError
 from flyfs.core.urls import RemoteUrl
+from flyfs.core.verify import Verify
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,7 @@ class GetConfig:
     cache_directory: Path
     cache_is_shared: bool
     cache_limit_bytes: int | None
+    verify: Verify
     no_origin: bool
     allow_origin: tuple[str, ...]
     origin_ca: Path | None
@@ -76,6 +79,7 @@ def read_get_config(arguments: Sequence[str], environment: Mapping[str, str], mo
         cache_directory=cache or cache_home(environment) / "get",
         cache_is_shared=cache is None,
         cache_limit_bytes=settings.get(CACHE_LIMIT),
+        verify=settings.need(VERIFY),
         no_origin=settings.on(NO_ORIGIN),
         allow_origin=settings.all(ALLOW_ORIGIN),
         origin_ca=readable_file(settings, ORIGIN_CA, mounts),

@@ -25,6 +25,7 @@ from flyfs.config.options import (
     RUNTIME_DIR,
     SUPERNODES,
     UMASK,
+    VERIFY,
 )  # fmt: skip
 from flyfs.config.places import cache_home, mount_name, mountpoint_in, runtime_home
 from flyfs.config.settings import path_in, read_settings, readable_file
@@ -32,6 +33,7 @@ from flyfs.core.address import Address, require_protection
 from flyfs.core.command_line import CommandLine
 from flyfs.core.errors import ConfigError
 from flyfs.core.option_kinds import Consistency
+from flyfs.core.verify import Verify
 
 _PEER_PORT = 7402
 
@@ -45,6 +47,7 @@ class MountConfig:
         name: of the mount, from the mountpoint; names the cache, the control socket and the locks.
         supernodes: empty where the daemon starts an embedded one.
         cache_limit_bytes: None for no limit.
+        verify: when pieces in the cache are proved again.
         listen: where other peers connect; port 0 picks one.
         listen_may_move: nobody chose the port: a free one, with a notice, where it is taken.
         advertise: None where peers are told the listener's own address.
@@ -59,6 +62,7 @@ class MountConfig:
     supernodes: tuple[Address, ...]
     cache_directory: Path
     cache_limit_bytes: int | None
+    verify: Verify
     runtime_directory: Path
     listen: Address
     listen_may_move: bool
@@ -118,6 +122,7 @@ def read_mount_config(arguments: Sequence[str], environment: Mapping[str, str], 
         supernodes=supernodes,
         cache_directory=cache,
         cache_limit_bytes=settings.get(CACHE_LIMIT),
+        verify=settings.need(VERIFY),
         runtime_directory=runtime,
         listen=listen,
         listen_may_move=settings.get(LISTEN) is None,

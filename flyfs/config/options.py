@@ -9,7 +9,7 @@ CONFIG = Option(
     name="config", kind=kinds.PATH, default="/etc/flyfs/flyfs.toml", help="settings in TOML; the default may be missing"
 )
 RUNTIME_DIR = Option(name="runtime-dir", kind=kinds.PATH, help="control sockets and locks")
-JSON = Option(name="json", kind=kinds.SWITCH, help="one JSON document per mount and line")
+JSON = Option(name="json", kind=kinds.SWITCH, help="JSON documents, one a line")
 SUPERNODES = Option(
     name="supernode", kind=kinds.SUPERNODE, repeatable=True, help="who coordinates; none: one is started on this host"
 )
@@ -21,6 +21,9 @@ ALLOW_ORIGIN = Option(
 )
 ORIGIN_CA = Option(name="origin-ca", kind=kinds.PATH, help="PEM file of authorities to trust for https origins")
 PIECE_SIZE = Option(name="piece-size", kind=kinds.PIECE_SIZE, help="for tests and benchmarks, with the supernode started here")
+VERIFY = Option(
+    name="verify", kind=kinds.VERIFY, default="first-use", help="when what lies in the cache is proved again before it is served"
+)
 LOG_LEVEL = Option(name="log-level", kind=kinds.LEVEL, default="info", help="least important message that is logged")
 QUIET_LOG_LEVEL = Option(name="log-level", kind=kinds.LEVEL, default="error", help="least important message that is logged")
 LISTEN = Option(name="listen", kind=kinds.ADDRESS, help="where other peers reach this daemon")
@@ -41,6 +44,8 @@ OUTPUT = Option(name="output", short="o", kind=kinds.PATH, help="file to write; 
 SHA256 = Option(name="sha256", kind=kinds.SHA256, help="digest that the content must have")
 TIMEOUT = Option(name="timeout", kind=kinds.SECONDS, help="give up after so long")
 
+TO = Option(name="to", kind=kinds.SIZE, help="bytes that may stay; by default what the cache's limit allows")
+
 _HEADER = Option(name="header", kind=kinds.TEXT, repeatable=True, planned=True, help="sent to origins")
 _RATE_LIMIT = Option(name="rate-limit", kind=kinds.RATE, planned=True, help="bound on receiving")
 _FILTER_QUERY = Option(name="filter-query", kind=kinds.TEXT, planned=True, help="query parameters that do not tell content apart")
@@ -50,7 +55,7 @@ _PLANNED = tuple(
 )
 
 #: These say how to fetch: ``get`` with one of them on its command line does not ask a daemon, which was told otherwise.
-OWN_FETCH: tuple[Option[Any], ...] = (SUPERNODES, CACHE, CACHE_LIMIT, NO_ORIGIN, ALLOW_ORIGIN, ORIGIN_CA, PIECE_SIZE)
+OWN_FETCH: tuple[Option[Any], ...] = (SUPERNODES, CACHE, CACHE_LIMIT, VERIFY, NO_ORIGIN, ALLOW_ORIGIN, ORIGIN_CA, PIECE_SIZE)
 _SOURCES: tuple[Option[Any], ...] = (*OWN_FETCH, RUNTIME_DIR, CONFIG, _HEADER, _RATE_LIMIT)
 MOUNT_OPTIONS: tuple[Option[Any], ...] = (
     *_SOURCES, LOG_LEVEL, LISTEN, ADVERTISE, CONSISTENCY, LOCATION, INSECURE, DEADLINE, UMASK, ALLOW_OTHER, FOREGROUND,
@@ -59,6 +64,8 @@ MOUNT_OPTIONS: tuple[Option[Any], ...] = (
 GET_OPTIONS: tuple[Option[Any], ...] = (*_SOURCES, QUIET_LOG_LEVEL, OUTPUT, SHA256, TIMEOUT, _FILTER_QUERY)
 STATUS_OPTIONS: tuple[Option[Any], ...] = (JSON, RUNTIME_DIR, CONFIG)
 UMOUNT_OPTIONS: tuple[Option[Any], ...] = (RUNTIME_DIR, CONFIG)
+CACHE_OPTIONS: tuple[Option[Any], ...] = (CACHE, JSON, RUNTIME_DIR, CONFIG)
+CACHE_GC_OPTIONS: tuple[Option[Any], ...] = (TO, CACHE_LIMIT, *CACHE_OPTIONS)
 PATH_OPTIONS: tuple[Option[Any], ...] = (CONFIG,)
 #: What ``flyfs.toml`` may hold: one file serves all commands.
-FILE_OPTIONS: tuple[Option[Any], ...] = (*MOUNT_OPTIONS, *GET_OPTIONS, *STATUS_OPTIONS)
+FILE_OPTIONS: tuple[Option[Any], ...] = (*MOUNT_OPTIONS, *GET_OPTIONS, *STATUS_OPTIONS, *CACHE_GC_OPTIONS)

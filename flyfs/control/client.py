@@ -6,7 +6,7 @@ Every call has a deadline. A socket that refuses connections belongs to a dead d
 import socket
 import struct
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,8 @@ from typing import Any
 
 from flyfs.control.messages import (
     ANSWER_BYTES,
+    CacheRequest,
+    More,
     PathRequest,
     Request,
     StatusRequest,
@@ -27,6 +29,8 @@ from flyfs.core.urls import RemoteUrl
 _ANSWER_S = 5.0
 """Daemons answer from memory: what takes longer is a stalled loop."""
 _LOOK_S = 1.0
+_CACHE_S = 60.0
+"""What a cache is asked waits for its disk; between two lines of an answer, no longer than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +67,25 @@ class ControlClient:
         """
         self._ask(StopRequest())
 
-    def _ask(self, request: Request) -> Any:
-        ends_at = time.monotonic() + _ANSWER_S
+    def cache(self, request: CacheRequest, on_row: Callable[[Any], None]) -> Any:
+        """What the daemon's cache answers; ``on_row`` is called with each row that comes before.
+
+        Raises:
+            Denied: the cache is another user's.
+            Unavailable: as ``status``, with more patience; or the cache cannot do it now.
+        """
+        return self._ask(request, on_row, line_s=_CACHE_S)
+
+    def _ask(self, request: Request, on_row: Callable[[Any], None] = lambda _: None, *, line_s: float | None = None) -> Any:
+        line_s = _ANSWER_S if line_s is None else line_s
         with _connected(self.path, _ANSWER_S) as connection:
             try:
                 connection.sendall(encode_request(request))
-                return decode_answer(_receive_line(connection, ends_at))
+                for line in _lines(connection, line_s):
+                    answer = decode_answer(line)
+                    if not isinstance(answer, More):
+                        return answer
+                    on_row(answer.row)
             except OSError as error:
                 raise Unavailable(f"the daemon {self.pid} does not answer: {error}") from error
 
@@ -151,17 +168,22 @@ def _not_let_in(path: Path) -> Denied:
     return Denied(f"{path}: the daemon is another user's; ask as that user, or as root")
 
 
-def _receive_line(connection: socket.socket, ends_at: float) -> bytes:
+def _lines(connection: socket.socket, line_s: float) -> Iterator[bytes]:
+    """Line after line, for ever, each within ``line_s``. Raises OSError, RemoteProtocolError."""
     received = bytearray()
-    while not received.endswith(b"\n"):
-        left_s = ends_at - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError("timed out")
-        connection.settimeout(left_s)
-        data = connection.recv(65536)
-        if not data:
-            raise ConnectionResetError("it closed the connection")
-        received += data
-        if len(received) > ANSWER_BYTES:
-            raise RemoteProtocolError(f"an answer of more than {ANSWER_BYTES} bytes")
-    return bytes(received)
+    while True:
+        ends_at = time.monotonic() + line_s
+        while (end := received.find(b"\n") + 1) == 0:
+            left_s = ends_at - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError("timed out")
+            connection.settimeout(left_s)
+            data = connection.recv(65536)
+            if not data:
+                raise ConnectionResetError("it closed the connection")
+            received += data
+            if len(received) > ANSWER_BYTES:
+                raise RemoteProtocolError(f"an answer of more than {ANSWER_BYTES} bytes")
+        line = bytes(received[:end])
+        del received[:end]
+        yield line

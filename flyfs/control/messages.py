@@ -1,11 +1,12 @@
-"""What the commands of this host ask a daemon: one line of JSON each way. Pure.
+"""What the commands of this host ask a daemon: one line of JSON, answered by one line or more. Pure.
 
-A request is ``{"request": "status"}``, ``{"request": "path", "url": …}`` or ``{"request": "stop"}``; the answer is
-``{"answer": …}`` or ``{"error": kind, "message": …}``. Unknown keys are ignored, so that both sides may be of different age.
+A request is ``{"request": "status"}``, ``{"request": "path", "url": …}``, ``{"request": "stop"}``, or one about the cache; the
+answer is ``{"answer": …}`` or ``{"error": kind, "message": …}``. What is long, or takes long, comes before it in lines
+``{"more": …}``. Unknown keys are ignored, so that both sides may be of different age.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -34,7 +35,43 @@ class StopRequest:
     """End the mount and the daemon; answered before it begins."""
 
 
-Request: TypeAlias = StatusRequest | PathRequest | StopRequest
+@dataclass(frozen=True, slots=True)
+class CacheList:
+    """Which blobs are held? Each in a line of its own, the least recently used first."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRemove:
+    """Drop the blobs with these URLs, ids, or starts of ids."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheCollect:
+    """Drop what is used least recently until ``to_bytes`` are left (None: what the limit allows), and what is of no use."""
+
+    to_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CacheVerify:
+    """Prove every durable piece from the disk; what is damaged goes. Tells in lines how far it is, and what was damaged."""
+
+
+CacheRequest: TypeAlias = CacheList | CacheRemove | CacheCollect | CacheVerify
+Request: TypeAlias = StatusRequest | PathRequest | StopRequest | CacheRequest
+
+
+Tell: TypeAlias = Callable[[object], Awaitable[None]]
+"""Takes a row of an answer before the rest of it is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """A line that others follow: one row of an answer."""
+
+    row: Any
 
 
 def encode_request(request: Request) -> bytes:
@@ -46,6 +83,14 @@ def encode_request(request: Request) -> bytes:
             return _line({"request": "path", "url": url})
         case StopRequest():
             return _line({"request": "stop"})
+        case CacheList():
+            return _line({"request": "cache list"})
+        case CacheRemove(names):
+            return _line({"request": "cache remove", "names": list(names)})
+        case CacheCollect(to_bytes):
+            return _line({"request": "cache collect", "to_bytes": to_bytes})
+        case CacheVerify():
+            return _line({"request": "cache verify"})
 
 
 def decode_request(line: bytes) -> Request:
@@ -57,6 +102,14 @@ def decode_request(line: bytes) -> Request:
             return PathRequest(url)
         case {"request": "stop"}:
             return StopRequest()
+        case {"request": "cache list"}:
+            return CacheList()
+        case {"request": "cache remove", "names": [*names]} if all(isinstance(name, str) for name in names):
+            return CacheRemove(tuple(names))
+        case {"request": "cache collect", "to_bytes": int() | None as to_bytes} if type(to_bytes) is not bool:
+            return CacheCollect(to_bytes)
+        case {"request": "cache verify"}:
+            return CacheVerify()
         case other:
             raise RemoteProtocolError(f"no request that this daemon knows: {str(other)[:200]}")
 
@@ -66,13 +119,18 @@ def encode_answer(answer: object) -> bytes:
     return _line({"answer": answer})
 
 
+def encode_more(row: object) -> bytes:
+    """One line of several; ``row`` is what ``json.dumps`` takes."""
+    return _line({"more": row})
+
+
 def encode_error(error: FlyfsError) -> bytes:
     """One line that the client raises again."""
     return _line({"error": error.kind, "message": error.message})
 
 
 def decode_answer(line: bytes) -> Any:
-    """The answer in a line.
+    """The answer in a line, or ``More`` where others follow.
 
     Raises:
         FlyfsError: the daemon refused.
@@ -81,6 +139,8 @@ def decode_answer(line: bytes) -> Any:
     match _document(line):
         case {"answer": answer}:
             return answer
+        case {"more": row}:
+            return More(row)
         case {"error": str(kind), "message": str(message)}:
             raise error_from_wire(kind, message)
         case other:

@@ -1,14 +1,15 @@
 """The control socket of a running daemon: who may connect is who may write to it (0660). Shell.
 
 The socket appears under its name only once it answers, so that a refused connection proves its daemon dead. Only root and the
-daemon's own user may stop it; the socket's group may ask.
+daemon's own user may stop it or change its cache; the socket's group may ask.
 """
 
 import os
 import socket
 import stat
 import struct
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -18,25 +19,30 @@ import trio
 from flyfs.control.client import daemon_pid
 from flyfs.control.messages import (
     REQUEST_BYTES,
+    CacheList,
+    CacheRequest,
     PathRequest,
+    Request,
     StatusRequest,
     StopRequest,
+    Tell,
     decode_request,
     encode_answer,
     encode_error,
+    encode_more,
 )
 from flyfs.core.errors import ConfigError, Denied, FlyfsError, RemoteProtocolError
 from flyfs.core.urls import RemoteUrl, parse_url
 
 _CLIENT_S = 10.0
-"""How long one client may take to send a request and to receive its answer."""
+"""How long one client may take to send a request, and to receive each line of its answer."""
 _CLIENTS = 32
 
 _log = structlog.get_logger("flyfs.control")
 
 
 class Handlers(Protocol):
-    """What a daemon answers from memory, without waiting for anything."""
+    """What a daemon answers: from memory, without waiting for anything, but for what concerns its cache."""
 
     def status(self) -> Mapping[str, object]:
         """The status document."""
@@ -48,6 +54,10 @@ class Handlers(Protocol):
 
     def stop(self) -> None:
         """Begins to end the mount and the daemon."""
+        ...
+
+    async def cache(self, request: CacheRequest, tell: Tell) -> object:
+        """Does something with the cache; raises FlyfsError. Cancelled where the client has gone."""
         ...
 
 
@@ -84,30 +94,52 @@ class ControlServer:
     async def _serve(self, connection: trio.socket.SocketType, token: object) -> None:
         try:
             async with trio.SocketStream(connection) as stream:
-                with trio.move_on_after(_CLIENT_S):
+                with trio.fail_after(_CLIENT_S):
                     line = await _receive_line(stream)
-                    if line:
-                        await stream.send_all(self._answer(line, _user(connection)))
-        except (trio.BrokenResourceError, RemoteProtocolError) as error:
+                if line:
+                    await self._answer(line, _user(connection), partial(_send, stream))
+        except (trio.BrokenResourceError, trio.TooSlowError, RemoteProtocolError) as error:
             _log.debug("control.client.left", error=str(error))
         finally:
             self._slots.release_on_behalf_of(token)
 
-    def _answer(self, line: bytes, uid: int) -> bytes:
+    async def _answer(self, line: bytes, uid: int, send: Callable[[bytes], Awaitable[None]]) -> None:
+        async def tell(row: object) -> None:
+            await send(encode_more(row))
+
         try:
-            match decode_request(line):
-                case StatusRequest():
-                    return encode_answer(dict(self._handlers.status()))
-                case PathRequest(url):
-                    return encode_answer(self._handlers.path_of(_url(url)))
-                case StopRequest():
-                    if uid not in (0, os.geteuid()):
-                        raise Denied("only root and the user who mounted it may end a mount")
-                    _log.info("control.stop.asked", uid=uid)
-                    self._handlers.stop()
-                    return encode_answer(None)
+            answer = encode_answer(await self._answer_to(decode_request(line), uid, tell))
         except FlyfsError as error:
-            return encode_error(error)
+            answer = encode_error(error)
+        await send(answer)
+
+    async def _answer_to(self, request: Request, uid: int, tell: Tell) -> object:
+        match request:
+            case StatusRequest():
+                return dict(self._handlers.status())
+            case PathRequest(url):
+                return self._handlers.path_of(_url(url))
+            case StopRequest():
+                _check_user(uid, "end a mount")
+                _log.info("control.stop.asked", uid=uid)
+                self._handlers.stop()
+                return None
+            case CacheList():
+                return await self._handlers.cache(request, tell)
+            case _:
+                _check_user(uid, "change its cache")
+                _log.info("control.cache.asked", uid=uid, request=type(request).__name__)
+                return await self._handlers.cache(request, tell)
+
+
+def _check_user(uid: int, what: str) -> None:
+    if uid not in (0, os.geteuid()):
+        raise Denied(f"only root and the user who mounted it may {what}")
+
+
+async def _send(stream: trio.SocketStream, line: bytes) -> None:
+    with trio.fail_after(_CLIENT_S):
+        await stream.send_all(line)
 
 
 def _url(text: str) -> RemoteUrl:

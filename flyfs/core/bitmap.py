@@ -55,6 +55,11 @@ class Bitmap:
         twin.count = self.count
         return twin
 
+    def without(self, other: "Bitmap") -> "Bitmap":
+        """A new bitmap: the pieces that are here and not in ``other``, which has the same length."""
+        left = int.from_bytes(self._bytes, "little") & ~int.from_bytes(other._bytes, "little")
+        return Bitmap.from_bytes(left.to_bytes(len(self._bytes), "little"), self.length)
+
     def add(self, piece: int) -> bool:
         """Sets ``piece``; True where it was not set before. Raises IndexError outside the grid."""
         if not 0 <= piece < self.length:

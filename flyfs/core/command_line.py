@@ -49,14 +49,13 @@ class CommandLine(argparse.ArgumentParser):
     """A command's arguments; mistakes are ConfigError, and nothing is parsed but the split into options and words."""
 
     def __init__(self, program: str, about: str, options: Sequence[Option[Any]], words: Mapping[str, str]) -> None:
-        """``words`` are the positional arguments by metavar, with their help; ``[NAME]`` may be left out."""
+        """``words`` are the positional arguments with their help: ``[NAME]`` may be left out, ``NAME...`` repeated."""
         super().__init__(prog=program, description=about, allow_abbrev=False, argument_default=argparse.SUPPRESS)
         self._options = options
         for word, about_word in words.items():
-            optional = word.startswith("[")
-            self.add_argument(
-                word.strip("[]").lower(), metavar=word.strip("[]"), help=about_word, nargs="?" if optional else None
-            )
+            count = "?" if word.startswith("[") else "+" if word.endswith("...") else None
+            name = word.strip("[].")
+            self.add_argument(name.lower(), metavar=name, help=about_word, nargs=count)
         for option in options:
             names = [*([f"-{option.short}"] if option.short else []), f"--{option.name}"]
             about_option = argparse.SUPPRESS if option.hidden or option.planned else _described(option)
@@ -68,7 +67,12 @@ class CommandLine(argparse.ArgumentParser):
                 self.add_argument(*names, dest=f"--{option.name}", action="append_const", const="true", help=about_option)
 
     def split(self, arguments: Sequence[str]) -> tuple[dict[str, list[str]], dict[str, str]]:
-        """The texts given per option name, and the words by lower-case name.
+        """The texts given per option name, and the words by lower-case name, none of them repeated. Raises as ``split_all``."""
+        flags, words = self.split_all(arguments)
+        return flags, {name: texts[0] for name, texts in words.items()}
+
+    def split_all(self, arguments: Sequence[str]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        """The texts given per option name, and per word by lower-case name.
 
         Raises:
             ConfigError: an unknown option, a missing or surplus argument.
@@ -81,7 +85,8 @@ class CommandLine(argparse.ArgumentParser):
             raise ConfigError(f"unexpected argument {argument!r}; see {self.prog} --help")
         given: dict[str, Any] = vars(known)
         flags = {name[2:]: texts for name, texts in given.items() if name.startswith("--")}
-        return flags, {name: text for name, text in given.items() if not name.startswith("--")}
+        words = {name: text for name, text in given.items() if not name.startswith("--")}
+        return flags, {name: text if isinstance(text, list) else [text] for name, text in words.items()}
 
     def error(self, message: str) -> NoReturn:
         """Instead of printing and exiting."""

@@ -5,6 +5,7 @@ Batches are portable: any peer may hand them on, because the signature binds the
 """
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from blake3 import blake3
@@ -20,6 +21,11 @@ _SIGNATURE_CONTEXT = b"flyfs digests 1\0"
 def piece_digest(data: bytes | bytearray | memoryview) -> bytes:
     """BLAKE3-256 of one piece's bytes: 32 bytes, about 4 GB/s on one core."""
     return blake3(data).digest()
+
+
+def piece_hasher() -> blake3:
+    """Makes the same digest of bytes that come one after another (``update``, then ``digest``)."""
+    return blake3()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +152,10 @@ class Manifest:
     def batches(self, page: int) -> tuple[SignedDigests, ...]:
         """All batches known of one page, by first piece."""
         return tuple(self._batches.get(page, ()))
+
+    def all_batches(self) -> Iterator[SignedDigests]:
+        """All batches known, page by page."""
+        return (batch for page in sorted(self._batches) for batch in self._batches[page])
 
     def prove(self, piece: PieceIndex, data: bytes | bytearray | memoryview) -> None:
         """Returns where ``data`` is exactly the piece.

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from flyfs.core.address import Address, is_host_name, parse_address
 from flyfs.core.units import parse_rate, parse_size
+from flyfs.core.verify import Verify
 
 T = TypeVar("T")
 
@@ -118,4 +119,5 @@ ORIGIN = Kind("CIDR|HOST", "an address, a network such as 10.0.0.0/8, or a host 
 SHA256 = Kind("HEX", "64 hexadecimal digits", lambda text: _matching("[0-9a-f]{64}")(text.lower()))
 LEVEL = Kind("LEVEL", "debug, info, warning or error", _matching("debug|info|warning|error"))
 PIECE_SIZE = Kind("SIZE", "a power of two between 1KiB and 64MiB", _piece_size, (str, int))
+VERIFY = Kind("WHEN", "first-use, always or never", Verify)
 DESCRIPTOR = Kind("FD", "an open file descriptor", int)

@@ -61,6 +61,8 @@ def _settings(config: GetConfig, directory: Path) -> PeerSettings:
         supernodes=config.supernodes,
         cache_directory=directory,
         cache_limit_bytes=config.cache_limit_bytes,
+        verify=config.verify,
+        owner="flyfs get",
         listen=Address("127.0.0.1", 0),
         listen_may_move=False,
         advertise=None,

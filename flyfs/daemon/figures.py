@@ -33,6 +33,7 @@ class DaemonFigures:
                 role="peer",
                 peer_id=self._store.peer_id,
                 mountpoint=self._mountpoint,
+                cache_directory=str(self._store.directory),
                 started_at_s=self._started_at_s,
                 pid=os.getpid(),
             ),

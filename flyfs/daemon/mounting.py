@@ -11,6 +11,8 @@ import structlog
 import trio
 
 from flyfs.config.mount import MountConfig
+from flyfs.control.cache import answer_cache
+from flyfs.control.messages import CacheRequest, Tell
 from flyfs.control.seen_path import seen_path
 from flyfs.control.server import ControlServer
 from flyfs.core.errors import told_error
@@ -20,6 +22,7 @@ from flyfs.daemon.peer import PeerSettings, run_peer
 from flyfs.fs.filesystem import FileSystem
 from flyfs.fuse import mount as fuse_mount
 from flyfs.fuse.stale_mount import hold_mountpoint
+from flyfs.store.store import Store
 from flyfs.telemetry.heap import settle_heap
 from flyfs.telemetry.loop_watch import LoopWatch
 
@@ -66,7 +69,7 @@ async def _run(config: MountConfig, mountpoint: Path, ready: Callable[[], None])
             made_s=int(time.time()),
         )
         figures.open_files = lambda: filesystem.statistics().open_files
-        control = ControlServer(config.control_socket, _Control(config, figures, root.cancel_scope))
+        control = ControlServer(config.control_socket, _Control(config, figures, peer.store, root.cancel_scope))
         await root.start(watch.run)
         await root.start(control.run)
         settings = fuse_mount.MountSettings(
@@ -105,9 +108,10 @@ async def _end_on_signal(scope: trio.CancelScope, *, task_status: trio.TaskStatu
 class _Control:
     """What the control socket asks."""
 
-    def __init__(self, config: MountConfig, figures: DaemonFigures, root: trio.CancelScope) -> None:
+    def __init__(self, config: MountConfig, figures: DaemonFigures, store: Store, root: trio.CancelScope) -> None:
         self._config = config
         self._figures = figures
+        self._store = store
         self._root = root
 
     def status(self) -> Mapping[str, object]:
@@ -122,12 +126,18 @@ class _Control:
         """Ends the mount and the daemon."""
         self._root.cancel()
 
+    async def cache(self, request: CacheRequest, tell: Tell) -> object:
+        """Does something with the cache; raises FlyfsError."""
+        return await answer_cache(self._store, request, tell)
+
 
 def _peer_settings(config: MountConfig) -> PeerSettings:
     return PeerSettings(
         supernodes=config.supernodes,
         cache_directory=config.cache_directory,
         cache_limit_bytes=config.cache_limit_bytes,
+        verify=config.verify,
+        owner=f"flyfs mount {config.mountpoint}",
         listen=config.listen,
         listen_may_move=config.listen_may_move,
         advertise=config.advertise,

@@ -14,6 +14,7 @@ import trio
 
 from flyfs.core.address import Address
 from flyfs.core.errors import ConfigError
+from flyfs.core.verify import Verify
 from flyfs.daemon.embedded import EmbeddedSupernode
 from flyfs.store.store import Store
 from flyfs.swarm.swarm import Swarm, SwarmSettings
@@ -26,11 +27,17 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerSettings:
-    """What a peer takes from the configuration; names as in ``flyfs.config.mount.MountConfig``."""
+    """What a peer takes from the configuration; names as in ``flyfs.config.mount.MountConfig``.
+
+    Attributes:
+        owner: what this process is, for whoever finds the cache in use.
+    """
 
     supernodes: tuple[Address, ...]
     cache_directory: Path
     cache_limit_bytes: int | None
+    verify: Verify
+    owner: str
     listen: Address
     listen_may_move: bool
     advertise: Address | None
@@ -63,7 +70,9 @@ async def run_peer(settings: PeerSettings) -> AsyncIterator[Peer]:
     counters, demand_latency = Counters(), LatencyWindow()
     listener = _listen(settings)
     address = settings.advertise or bound_address(listener)
-    async with Store.open(settings.cache_directory, limit_bytes=settings.cache_limit_bytes) as store:
+    async with Store.open(
+        settings.cache_directory, limit_bytes=settings.cache_limit_bytes, verify=settings.verify, owner=settings.owner
+    ) as store:
         swarm_settings = SwarmSettings(
             version=version("flyfs"), address=str(address), location=settings.location, deadline_s=settings.deadline_s
         )

@@ -70,7 +70,7 @@ class Arrivals:
     async def _write_into_room(self, piece: PieceIndex, data: memoryview, *, demand: bool) -> None:
         """Room, bytes, then the word of the write order that they count."""
         space = self._services.space
-        if not self._stored.files.made:
+        if self._stored.lacks_files:
             await self._services.begin(self._stored)
         await space.promise(len(data))
         kept = False
@@ -101,6 +101,7 @@ class Arrivals:
 
     def write_begins(self, piece: PieceIndex) -> None:
         """The writer has taken it from the queue."""
+        self._stored.data_changes()
         self._services.ordering.piece_started(self._stored, piece)
 
     def write_ended(self, piece: PieceIndex, *, written: bool, demand: bool) -> bool:
@@ -109,7 +110,7 @@ class Arrivals:
         counts = services.ordering.piece_ended(stored, piece, written=written)
         if counts:  # before anything else happens: a sync that fails next must find it held
             services.space.keep(stored.blob.id, stored.blob.grid.length_of(piece))
-            stored.hold(piece)
+            stored.piece_came(piece)
             if not demand:
                 services.unread_pages.piece_came(stored, piece)
         return counts

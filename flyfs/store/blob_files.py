@@ -17,7 +17,9 @@ from flyfs.core.errors import Corrupt, Unavailable
 from flyfs.core.ids import BlobId, PieceIndex
 from flyfs.core.manifest import PAGE_PIECES, Fork, Manifest, SignedDigests
 from flyfs.store import effects
-from flyfs.store.read_back import Expected, pieces_on_disk
+from flyfs.store.page_cache import scratch
+from flyfs.store.proof import ALIGNMENT_BYTES, Expected, pieces_on_disk
+from flyfs.store.trust import Stamp
 from flyfs.wire.records import decode_record, decode_records, encode_record, encode_records
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -120,6 +122,21 @@ class BlobFiles:
                 os.close(fd)
         self.data_fd = self._directory_fd = -1
 
+    @property
+    def stamp(self) -> Stamp:
+        """How the data file looks now; the descriptors must be open."""
+        return stamp_of(os.fstat(self.data_fd))
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether somebody made the data file shorter, as far as that can be seen: while descriptors are open."""
+        return self.is_open and os.fstat(self.data_fd).st_size < self.blob.size
+
+    def lose(self) -> None:
+        """They are not what they should be: as if none had been made."""
+        self.close()
+        self._made = False
+
     def load(self) -> tuple[Bitmap, Manifest]:
         """Opens the descriptors and reads which pieces are durable, and the digests that prove them.
 
@@ -129,12 +146,35 @@ class BlobFiles:
         self.open()
         try:
             manifest = self._load_digests()
-            durable = read_durable(self._directory_fd, self.blob)
+            durable = self._load_durable()
         except OSError as error:
             self.close()
             raise _meaning_of(error, self.blob.id) from error
         _discard_unprovable(durable, manifest)
         return durable, manifest
+
+    def open_past_cache(self) -> int:
+        """Another descriptor of the data file, whose reads (of whole pages) ask the disk and leave the page cache as it is.
+
+        On a file system that cannot, it reads as any other.
+
+        Raises:
+            Corrupt, Unavailable: as ``open``.
+        """
+        try:
+            fd = os.open(DATA, effects.READ | os.O_DIRECT, dir_fd=self._directory_fd)
+            try:
+                os.preadv(fd, (scratch()[:ALIGNMENT_BYTES],), 0)
+            except OSError as error:
+                os.close(fd)
+                if error.errno != errno.EINVAL:
+                    raise
+            else:
+                return fd
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise _meaning_of(error, self.blob.id) from error
+        return os.open(DATA, effects.READ, dir_fd=self._directory_fd)
 
     def sync_data(self) -> None:
         """What was written to the data file is on the disk. Raises OSError: then nobody knows what is."""
@@ -222,6 +262,12 @@ class BlobFiles:
         effects.sync_entries(self._blobs_fd)
         self._names_synced = True
 
+    def _load_durable(self) -> Bitmap:
+        try:
+            return decode_durable(effects.read_file(self._directory_fd, DURABLE), self.blob)
+        except FileNotFoundError:
+            return Bitmap(len(self.blob.grid))
+
     def _load_digests(self) -> Manifest:
         """The digests on disk; a torn or damaged tail is cut off, batches that do not fit are left out."""
         manifest = Manifest(self.blob.id, len(self.blob.grid))
@@ -239,47 +285,52 @@ class BlobFiles:
         return manifest
 
 
-def read_head(directory_fd: int, blob_id: BlobId) -> Blob:
-    """The blob that a blob's directory is for.
+def decode_head(content: bytes, blob_id: BlobId) -> Blob:
+    """The blob that a blob's directory is for, from the content of ``head``.
 
     Raises:
         Corrupt: the head is damaged, or of another blob.
-        OSError: it is not there, or cannot be read now.
     """
-    blob = decode_record(Blob, effects.read_file(directory_fd, HEAD))
+    blob = decode_record(Blob, content)
     if blob.id != blob_id:
         raise Corrupt(f"the head of blob {blob_id} is of blob {blob.id}")
     return blob
 
 
-def read_durable(directory_fd: int, blob: Blob) -> Bitmap:
-    """The pieces that are marked durable; none where the file is missing, damaged or of another grid. Raises OSError."""
+def decode_durable(content: bytes, blob: Blob) -> Bitmap:
+    """The pieces that ``durable`` marks; none where it is damaged or of another grid: they are fetched again, that is all."""
     try:
-        record = decode_record(DurablePieces, effects.read_file(directory_fd, DURABLE))
+        record = decode_record(DurablePieces, content)
         if (record.blob_id, record.piece_size) == (blob.id, blob.piece_size):
             return Bitmap.from_bytes(record.pieces, len(blob.grid))
-    except (FileNotFoundError, Corrupt, ValueError):
-        pass  # the pieces are fetched again: that is all it costs
+    except (Corrupt, ValueError):
+        pass
     return Bitmap(len(blob.grid))
 
 
-def free_unmarked(directory_fd: int, blob: Blob, durable: Bitmap) -> None:
+def free_unmarked(blobs_fd: int, blob: Blob, durable: Bitmap) -> None:
     """Gives room back that no mark speaks of, after a process that did not end well; before anybody uses the blob.
 
     What a disk does not give back lies there until the blob goes.
     """
+    data = f"{directory_of(blob.id)}/{DATA}"
     held_bytes = durable.count * blob.piece_size
     slack_bytes = blob.piece_size + held_bytes // 64  # the last disk block, and the file system's own map of the file
     with suppress(OSError):
-        found = os.stat(DATA, dir_fd=directory_fd, follow_symlinks=False)
+        found = os.stat(data, dir_fd=blobs_fd, follow_symlinks=False)
         if not stat.S_ISREG(found.st_mode) or found.st_blocks * _SECTOR_BYTES <= held_bytes + slack_bytes:
             return
-        fd = os.open(DATA, effects.WRITE, dir_fd=directory_fd)
+        fd = os.open(data, effects.WRITE, dir_fd=blobs_fd)
         try:
             for first, count in runs_of(piece for piece in blob.grid if piece not in durable):
                 effects.punch_hole(fd, first * blob.piece_size, (first + count) * blob.piece_size)
         finally:
             os.close(fd)
+
+
+def stamp_of(found: os.stat_result) -> Stamp:
+    """What tells whether a data file was changed."""
+    return Stamp(found.st_size, found.st_ctime_ns)
 
 
 def _meaning_of(error: OSError, blob_id: BlobId) -> Corrupt | Unavailable:

@@ -6,30 +6,31 @@ A blob that goes is first renamed into ``dropped`` and then removed there, so th
 import os
 import secrets
 import shutil
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from flyfs.core import ids
-from flyfs.core.blob import Blob
-from flyfs.core.errors import ConfigError, Corrupt
+from flyfs.core.errors import ConfigError
 from flyfs.core.grid import MIB
 from flyfs.core.ids import BlobId, PeerId
 from flyfs.store import effects
-from flyfs.store.blob_files import DURABLE, HEAD, directory_of, free_unmarked, read_durable, read_head
+from flyfs.store.blob_files import DATA, HEAD, directory_of, free_unmarked, stamp_of
+from flyfs.store.blob_scan import BLOBS_NAME, FoundBlob, NoBlob, scan_blobs
 from flyfs.store.directory_lock import DirectoryLock
 from flyfs.store.eviction import Disk
+from flyfs.store.trust import CleanBlob, Stamp
+from flyfs.wire.records import decode_records, encode_records
 
 FORMAT = "flyfs store 1\n"
-VERSION_NAME, PEER_ID_NAME, BLOBS_NAME, DROPPED_NAME = "version", "peer-id", "blobs", "dropped"
+VERSION_NAME, PEER_ID_NAME, DROPPED_NAME, CLEAN_NAME = "version", "peer-id", "dropped", "clean"
 
 
 class CacheDirectory:
     """An open, locked cache directory."""
 
-    def __init__(self, directory: Path) -> None:
-        """Makes the directory where there is none, and locks it.
+    def __init__(self, directory: Path, owner: str = "") -> None:
+        """Makes the directory where there is none, and locks it; ``owner`` tells others who has it.
 
         Raises:
             ConfigError: it cannot be made or written, another process has it, or another version of flyfs made it.
@@ -39,7 +40,7 @@ class CacheDirectory:
             directory.mkdir(mode=effects.DIRECTORY_MODE, parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"cannot make the cache directory {directory}: {error.strerror}") from error
-        self._lock = DirectoryLock(directory)
+        self._lock = DirectoryLock(directory, owner)
         self._disk = Disk(free_bytes=0, whole_bytes=0)
         self._descriptors: list[int] = []
         try:
@@ -64,21 +65,41 @@ class CacheDirectory:
             os.close(fd)
         self._lock.close()
 
-    def scan(self) -> Iterator[tuple[Blob, int, float]]:
-        """All blobs with the bytes of their durable pieces and when they were last used (seconds since 1970).
+    def scan(self) -> list[FoundBlob]:
+        """All blobs, the least recently used first. What is no blob, or has a damaged head, is set aside. Raises OSError."""
+        found: list[FoundBlob] = []
+        for one in scan_blobs(self.blobs_fd, free_unmarked):
+            match one:
+                case FoundBlob():
+                    found.append(one)
+                case NoBlob(blob_id):
+                    self.set_aside(blob_id)
+        return sorted(found, key=lambda one: one.used_at_s)
 
-        Reads two small files per blob. What is no blob, or has a damaged head, is set aside; unknown names are left alone.
+    def take_clean_record(self) -> list[CleanBlob]:
+        """What the last clean stop recorded, nothing after a crash. It is gone for good when this returns: a crash leaves none.
+
+        Raises:
+            OSError: it could not be read or removed: then it must not be trusted.
         """
-        for above in effects.names_in(self.blobs_fd):
-            try:
-                fd = os.open(above, effects.DIRECTORY, dir_fd=self.blobs_fd)
-            except OSError:  # no directory of ours
-                continue
-            try:
-                names = effects.names_in(fd)
-            finally:
-                os.close(fd)
-            yield from self._scan(above, names)
+        try:
+            content = effects.read_file(self._fd, CLEAN_NAME)
+        except FileNotFoundError:
+            return []
+        effects.remove_file(self._fd, CLEAN_NAME)
+        effects.sync_entries(self._fd)
+        return decode_records(CleanBlob, content)[0]
+
+    def leave_clean_record(self, blobs: Iterable[CleanBlob]) -> None:
+        """Records how a clean stop leaves the blobs; nothing may be written after it. Raises OSError."""
+        effects.replace_file(self._fd, CLEAN_NAME, encode_records(blobs), sync=True)
+
+    def stamp_of(self, blob_id: BlobId) -> Stamp | None:
+        """How a blob's data file looks now, None where there is none. Raises OSError."""
+        try:
+            return stamp_of(os.stat(f"{directory_of(blob_id)}/{DATA}", dir_fd=self.blobs_fd, follow_symlinks=False))
+        except FileNotFoundError:
+            return None
 
     def set_aside(self, blob_id: BlobId) -> bool:
         """Moves a blob's directory, if there is one, to where ``sweep`` removes it; True where there was one. Raises OSError."""
@@ -105,13 +126,13 @@ class CacheDirectory:
             with suppress(OSError):  # it was a directory, as it should be, and is gone
                 effects.remove_file(self._dropped_fd, name)
 
-    def tell_used(self, blob_ids: Iterator[BlobId]) -> None:
-        """Remembers the order of use (the least recently used first) in the times of the heads. Raises OSError."""
-        now_ns = time.time_ns()
-        for after_ns, blob_id in enumerate(blob_ids):
-            used_ns = now_ns + after_ns
+    def tell_used(self, uses: Iterable[tuple[BlobId, float]]) -> None:
+        """Remembers when blobs were used (the least recently used first) in the times of their heads. Raises OSError."""
+        last_ns = 0
+        for blob_id, used_at_s in uses:
+            last_ns = max(last_ns + 1, int(used_at_s * 1e9))  # their order, whatever the clock did meanwhile
             try:
-                os.utime(f"{directory_of(blob_id)}/{HEAD}", ns=(used_ns, used_ns), dir_fd=self.blobs_fd, follow_symlinks=False)
+                os.utime(f"{directory_of(blob_id)}/{HEAD}", ns=(last_ns, last_ns), dir_fd=self.blobs_fd, follow_symlinks=False)
             except FileNotFoundError:
                 continue
 
@@ -142,35 +163,6 @@ class CacheDirectory:
             os.close(fd)
         return True
 
-    def _scan(self, above: str, names: list[str]) -> Iterator[tuple[Blob, int, float]]:
-        for name in names:
-            try:
-                blob_id = ids.blob_id(name)
-            except ValueError:
-                continue
-            if blob_id[:2] == above and (found := self._look_at_or_set_aside(blob_id)) is not None:
-                yield found
-
-    def _look_at_or_set_aside(self, blob_id: BlobId) -> tuple[Blob, int, float] | None:
-        try:
-            return self._look_at(blob_id)
-        except (FileNotFoundError, NotADirectoryError, Corrupt):
-            self.set_aside(blob_id)
-        except OSError:  # a passing fault, or the disk's: the start goes on without this blob
-            pass
-        return None
-
-    def _look_at(self, blob_id: BlobId) -> tuple[Blob, int, float]:
-        fd = os.open(directory_of(blob_id), effects.DIRECTORY, dir_fd=self.blobs_fd)
-        try:
-            blob = read_head(fd, blob_id)
-            durable = read_durable(fd, blob)
-            free_unmarked(fd, blob, durable)
-            used_at = max(_modified_s(fd, HEAD), _modified_s(fd, DURABLE) if durable.count else 0.0)
-        finally:
-            os.close(fd)
-        return blob, bytes_of(blob, durable.count, last=durable.length > 0 and durable.length - 1 in durable), used_at
-
     def _open_directory(self, name: str | Path, directory_fd: int | None) -> int:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC  # the directory itself may be a link of the operator's
         fd = os.open(name, flags if directory_fd is None else effects.DIRECTORY, dir_fd=directory_fd)
@@ -196,12 +188,3 @@ class CacheDirectory:
             fresh = PeerId(secrets.token_hex(16))
             effects.replace_file(self._fd, PEER_ID_NAME, f"{fresh}\n".encode(), sync=True)
             return fresh
-
-
-def bytes_of(blob: Blob, pieces: int, *, last: bool) -> int:
-    """What ``pieces`` pieces of a blob take, the shorter last one among them or not."""
-    return pieces * blob.piece_size - (len(blob.grid) * blob.piece_size - blob.size if last else 0)
-
-
-def _modified_s(directory_fd: int, name: str) -> float:
-    return os.stat(name, dir_fd=directory_fd, follow_symlinks=False).st_mtime

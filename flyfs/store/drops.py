@@ -59,10 +59,21 @@ class Drops:
 
     async def drop(self, pieces: Iterable[PieceIndex], *, damaged: bool = False) -> int:
         """See ``StoredBlob.drop_pieces``."""
+        drop = self._begin(pieces, damaged=damaged)
+        if drop is None:
+            return 0
+        await drop.done.wait()
+        return drop.freed_bytes
+
+    def pieces_damaged(self, pieces: Iterable[PieceIndex]) -> None:
+        """Those that are held are held no more, for good; nobody waits until their marks are gone."""
+        self._begin(pieces, damaged=True)
+
+    def _begin(self, pieces: Iterable[PieceIndex], *, damaged: bool) -> _Drop | None:
         stored = self._stored
         going = [piece for piece in pieces if piece in stored.have]
         if not going or stored.dropped:
-            return 0
+            return None
         sound = frozenset(piece for piece in going if piece in stored.durable and not damaged)
         used = self._uses.pieces()
         drop = _Drop(going, sound, frozenset(piece for piece in going if any(piece in one for one in used)))
@@ -71,8 +82,7 @@ class Drops:
             stored.forget(piece)
             stored.durable.discard(piece)
         self._services.ordering.pieces_dropped(stored, going)
-        await drop.done.wait()
-        return drop.freed_bytes
+        return drop
 
     def end_of(self, piece: PieceIndex) -> trio.Event:
         """Set once a piece that is on its way out can be written again, and all that go with it."""

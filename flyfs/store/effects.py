@@ -79,6 +79,12 @@ def set_length(fd: int, size: int) -> None:
     os.ftruncate(fd, size)
 
 
+def restore_length(fd: int, size: int) -> None:
+    """Extends a file that is shorter than it should be."""
+    if os.fstat(fd).st_size < size:
+        set_length(fd, size)
+
+
 def sync_data(fd: int) -> None:
     """A file's bytes and its length are on the disk."""
     os.fdatasync(fd)

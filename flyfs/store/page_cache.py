@@ -6,6 +6,7 @@
 
 import ctypes
 import errno
+import mmap
 import os
 import threading
 from collections.abc import Iterable
@@ -84,22 +85,27 @@ class PageCache:
         return int(found.cached) >= -(-stop // _PAGE_BYTES) - first
 
 
-def read_into_cache(fd: int, start: int, stop: int) -> int:
-    """Reads ``[start, stop)`` through the page cache, waiting for the disk; for a thread. Gives where the file's bytes end.
+def scratch() -> memoryview:
+    """A buffer of the calling thread, of whole pages."""
+    buffer: memoryview | None = getattr(_SCRATCH, "buffer", None)
+    if buffer is None:
+        buffer = _SCRATCH.buffer = memoryview(mmap.mmap(-1, _SCRATCH_BYTES))
+    return buffer
+
+
+def read_into_cache(fd: int, start: int, stop: int) -> None:
+    """Reads ``[start, stop)`` through the page cache, waiting for the disk; for a thread.
 
     Raises:
-        OSError: the disk failed.
+        OSError: the disk failed, or the file ends before ``stop``.
     """
-    scratch: memoryview | None = getattr(_SCRATCH, "buffer", None)
-    if scratch is None:
-        scratch = _SCRATCH.buffer = memoryview(bytearray(_SCRATCH_BYTES))
+    buffer = scratch()
     os.posix_fadvise(fd, start, stop - start, os.POSIX_FADV_WILLNEED)
     while start < stop:
-        got = os.preadv(fd, (scratch[: min(_SCRATCH_BYTES, stop - start)],), start)
+        got = os.preadv(fd, (buffer[: min(_SCRATCH_BYTES, stop - start)],), start)
         if not got:
-            break
+            raise _ended_early()
         start += got
-    return start
 
 
 def drop_pages(fd: int, ranges: Iterable[tuple[int, int]]) -> None:
@@ -112,15 +118,19 @@ def drop_pages(fd: int, ranges: Iterable[tuple[int, int]]) -> None:
 
 
 def read_whole(fd: int, offset: int, size: int) -> bytes:
-    """``size`` bytes, waiting for the disk; for a thread. Fewer only where the file ends.
+    """``size`` bytes, waiting for the disk; for a thread.
 
     Raises:
-        OSError: the disk failed.
+        OSError: the disk failed, or the file has fewer.
     """
     data = os.pread(fd, size, offset)
     while len(data) < size:  # one call gives 2 GiB at most
         more = os.pread(fd, size - len(data), offset + len(data))
         if not more:
-            break
+            raise _ended_early()
         data += more
     return data
+
+
+def _ended_early() -> OSError:
+    return OSError(errno.EIO, "the file ends early")

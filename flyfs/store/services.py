@@ -3,13 +3,13 @@
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
-import trio
-
 from flyfs.core.ids import BlobId, PieceIndex
 from flyfs.core.manifest import SignedDigests
 from flyfs.store.open_blobs import OpenBlobs
 from flyfs.store.page_cache import PageCache
+from flyfs.store.reader import Reader
 from flyfs.store.space import Space
+from flyfs.store.trust import Trust
 from flyfs.store.unread_pages import UnreadPages
 from flyfs.store.writer import Writer
 
@@ -49,6 +49,7 @@ class StoreServices:
         pages: PageCache,
         unread_pages: "UnreadPages[StoredBlob]",
         open_blobs: OpenBlobs,
+        trust: Trust,
         begin: Callable[["StoredBlob"], Awaitable[None]],
         lost: Callable[[BlobId], None],
     ) -> None:
@@ -59,6 +60,7 @@ class StoreServices:
         self.pages = pages
         self.unread_pages = unread_pages
         self.open_blobs = open_blobs
+        self.trust = trust
         self.begin = begin
         self.lost = lost
-        self.readers = trio.CapacityLimiter(8)  # enough to keep a disk's queue busy
+        self.reader = Reader()

@@ -6,6 +6,7 @@ through.
 """
 
 import errno
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
@@ -47,6 +48,7 @@ class StoreStatistics:
         free_bytes: what the file system has left.
         blobs: how many there are.
         read_through: the last write was refused: bytes go to their readers, but are not kept.
+        damaged: pieces that turned out not to be right any more since the start, and were dropped.
     """
 
     used_bytes: int
@@ -54,6 +56,7 @@ class StoreStatistics:
     free_bytes: int
     blobs: int
     read_through: bool
+    damaged: int = 0
 
 
 class Space:
@@ -149,7 +152,7 @@ class Space:
 
     def used(self, blob_id: BlobId) -> None:
         """The blob was in use until now."""
-        self._catalogue.find(blob_id)
+        self._catalogue.find(blob_id, time.time())
 
     def refuse(self, reason: str) -> StoreFull:
         """The error to raise for a write that cannot be: the kernel, or the rule, refuses it."""
@@ -176,6 +179,15 @@ class Space:
             for eviction in plan:
                 await self._evict(eviction)
         return bool(plan)
+
+    async def collect(self, to_bytes: int | None) -> None:
+        """Lets go until no more than ``to_bytes`` (None: the limit) are held, or nothing else may go."""
+        most_bytes = self._limit_bytes if to_bytes is None else to_bytes
+        async with self._one_evicts:
+            used_bytes = self._catalogue.used_bytes
+            wish_bytes = 0 if most_bytes is None else max(0, used_bytes - most_bytes)
+            for eviction in plan_eviction(self._candidates(), must_bytes=0, wish_bytes=wish_bytes, can_punch=self._can_punch):
+                await self._evict(eviction)
 
     # -- figures ------------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,9 @@
 """The blobs of one cache directory: found, made, dropped; kept within the space they may use. Shell."""
 
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from weakref import WeakValueDictionary
@@ -14,10 +16,13 @@ from flyfs.core.blob import Blob
 from flyfs.core.errors import Corrupt, StoreFull
 from flyfs.core.ids import BlobId, PeerId
 from flyfs.core.manifest import Manifest
+from flyfs.core.verify import Verify
 from flyfs.store.blob_files import BlobFiles
-from flyfs.store.cache_directory import CacheDirectory, bytes_of
+from flyfs.store.blob_scan import bytes_of
+from flyfs.store.cache_directory import CacheDirectory
 from flyfs.store.catalogue import Catalogue
 from flyfs.store.eviction import Candidate, DropBlob, DropPieces, Eviction
+from flyfs.store.holdings import Holding
 from flyfs.store.memory import memory_bytes
 from flyfs.store.open_blobs import OpenBlobs
 from flyfs.store.page_cache import PageCache
@@ -25,6 +30,7 @@ from flyfs.store.services import StoreServices
 from flyfs.store.space import Space, StoreStatistics
 from flyfs.store.stored_blob import StoredBlob
 from flyfs.store.sync_loop import SyncLoop
+from flyfs.store.trust import BlobTrust, CleanBlob, Trust
 from flyfs.store.unread_pages import MEMORY_SHARE, UnreadPages
 from flyfs.store.write_order import BATCH_BYTES, WriteOrder
 from flyfs.store.write_queue import WriteQueue, unsynced_limit_bytes
@@ -36,13 +42,24 @@ FLUSH_TIMEOUT_S: Final = 10.0
 _log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """What a collection came to; ``blobs`` are those that went whole."""
+
+    blobs: int
+    freed_bytes: int
+
+
 class Store:
     """Made by ``open``. All methods are called on the event loop."""
 
-    def __init__(self, directory: CacheDirectory, nursery: trio.Nursery, *, limit_bytes: int | None, can_punch: bool) -> None:
+    def __init__(
+        self, directory: CacheDirectory, nursery: trio.Nursery, trust: Trust, *, limit_bytes: int | None, can_punch: bool
+    ) -> None:
         """``open`` calls this; the nursery is for removing what was set aside."""
         self._directory = directory
         self._nursery = nursery
+        self._trust = trust
         self._catalogue = Catalogue()
         self._objects: WeakValueDictionary[BlobId, StoredBlob] = (
             WeakValueDictionary()
@@ -56,6 +73,7 @@ class Store:
         unread_pages: UnreadPages[StoredBlob] = UnreadPages(keep_bytes=memory // MEMORY_SHARE)
         self.sync_loop: Final = SyncLoop(order, unread_pages, progressed=self._writer.room_came)
         self._open_blobs = OpenBlobs()
+        self.one_scrubs: Final = trio.Lock()
         self._space = Space(
             catalogue=self._catalogue,
             limit_bytes=limit_bytes,
@@ -75,11 +93,14 @@ class Store:
             open_blobs=self._open_blobs,
             begin=self._begin,
             lost=self._tell_loss,
+            trust=trust,
         )
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, directory: Path, *, limit_bytes: int | None = None) -> "AsyncGenerator[Store, None]":
+    async def open(
+        cls, directory: Path, *, limit_bytes: int | None = None, verify: Verify = Verify.FIRST_USE, owner: str = ""
+    ) -> "AsyncGenerator[Store, None]":
         """The store of ``directory``, which is made where there is none; flushed and closed on leaving.
 
         Reads two small files per blob, not their digests or data. An exception of the body leaves as it is, not in a group.
@@ -87,18 +108,21 @@ class Store:
         Args:
             directory: belongs to this process until the end.
             limit_bytes: what held pieces may take, None for what the disk has.
+            verify: when pieces are proved again before they are served.
+            owner: what this process is, for whoever finds the directory in use.
 
         Raises:
             ConfigError: another process has the directory, another version made it, or it cannot be used.
         """
         failure: Exception | None = None
-        opened = await trio.to_thread.run_sync(CacheDirectory, directory)
+        opened = await trio.to_thread.run_sync(CacheDirectory, directory, owner)
         try:
             async with trio.open_nursery() as nursery:
                 can_punch = await trio.to_thread.run_sync(opened.can_punch)
-                store = cls(opened, nursery, limit_bytes=limit_bytes, can_punch=can_punch)
-                for blob, used_bytes, _ in await trio.to_thread.run_sync(_scan, opened):
-                    store._catalogue.add(blob, used_bytes)
+                trust = Trust(verify, await trio.to_thread.run_sync(_take_clean_record, opened))
+                store = cls(opened, nursery, trust, limit_bytes=limit_bytes, can_punch=can_punch)
+                for found in await trio.to_thread.run_sync(opened.scan):
+                    store._catalogue.add(found.blob, found.used_bytes, used_at_s=found.used_at_s)
                 nursery.start_soon(store.sync_loop.run)
                 nursery.start_soon(store._writer.run)
                 nursery.start_soon(store._space.run)
@@ -114,6 +138,11 @@ class Store:
             opened.close()
         if failure is not None:
             raise failure
+
+    @property
+    def directory(self) -> Path:
+        """Where it lies."""
+        return self._directory.path
 
     @property
     def peer_id(self) -> PeerId:
@@ -136,13 +165,21 @@ class Store:
         Raises:
             Unavailable: the process is short of descriptors or memory.
         """
-        blob = self._catalogue.find(blob_id)
+        blob = self._catalogue.find(blob_id, time.time())
         return None if blob is None else self._load(blob)
 
     def look(self, blob_id: BlobId) -> StoredBlob | None:
         """As ``find``, for somebody who does not use the blob: its age stays what it is."""
         blob = self._catalogue.peek(blob_id)
         return None if blob is None else self._load(blob)
+
+    def has(self, blob_id: BlobId) -> bool:
+        """Whether the blob is here, from memory."""
+        return blob_id in self._catalogue
+
+    def holdings(self) -> list[Holding]:
+        """What is held, for people, from memory; the least recently used first."""
+        return self._catalogue.holdings(self._is_in_use)
 
     def _load(self, blob: Blob) -> StoredBlob | None:
         """The blob's one object; None where its files are damaged, and so go."""
@@ -156,11 +193,12 @@ class Store:
         except Corrupt as error:
             _log.warning("store.blob.damaged", blob=blob_id, reason=error.message)
             self._catalogue.remove(blob_id)
+            self._trust.forget(blob_id)
             self._nursery.start_soon(self._remove_files, blob_id)
             return None
         last = durable.length > 0 and durable.length - 1 in durable
         self._catalogue.set_used(blob_id, bytes_of(blob, durable.count, last=last))
-        return self._object(files, durable, manifest)
+        return self._object(files, durable, manifest, self._trust.loaded(blob_id, durable, files.stamp))
 
     async def create(self, blob: Blob) -> StoredBlob:
         """The blob, empty where it is new; one of the same id but another piece size is replaced.
@@ -177,7 +215,12 @@ class Store:
             stored = self._find_same(blob)  # somebody may have been faster
             if stored is None:
                 pieces = len(blob.grid)
-                stored = self._object(BlobFiles.unmade(self._directory.blobs_fd, blob), Bitmap(pieces), Manifest(blob.id, pieces))
+                stored = self._object(
+                    BlobFiles.unmade(self._directory.blobs_fd, blob),
+                    Bitmap(pieces),
+                    Manifest(blob.id, pieces),
+                    self._trust.created(blob.id, pieces),
+                )
         with suppress(StoreFull):
             await self._begin(stored)
         return stored
@@ -189,6 +232,7 @@ class Store:
         """
         known = blob_id in self._catalogue
         size = self._catalogue.remove(blob_id)
+        self._trust.forget(blob_id)
         stored = self._objects.pop(blob_id, None)
         if stored is not None:
             stored.drop()
@@ -215,9 +259,24 @@ class Store:
         """Whether the last piece could not be kept for want of room."""
         return self._space.refused
 
+    async def collect(self, to_bytes: int | None) -> Collected:
+        """Lets the least recently used go until ``to_bytes`` are held (None: what the limit allows), and removes leftovers.
+
+        Blobs in use stay, less what nobody is in or wants next; so more may be left.
+        """
+        blobs, used_bytes = len(self._catalogue), self._catalogue.used_bytes
+        await self._space.collect(to_bytes)
+        await self._sweep()
+        return Collected(blobs=blobs - len(self._catalogue), freed_bytes=used_bytes - self._catalogue.used_bytes)
+
+    @property
+    def disk_waits(self) -> int:
+        """How often somebody waited for the disk since the start, to read from it."""
+        return self._services.reader.waits
+
     def statistics(self) -> StoreStatistics:
         """The figures now, from memory."""
-        return self._space.statistics()
+        return replace(self._space.statistics(), damaged=self._trust.damaged)
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
@@ -225,8 +284,8 @@ class Store:
         found = self.find(blob.id) or self._objects.get(blob.id)  # which may have no files yet
         return found if found is not None and found.blob == blob else None
 
-    def _object(self, files: BlobFiles, durable: Bitmap, manifest: Manifest) -> StoredBlob:
-        stored = StoredBlob(files, durable, manifest, self._services)
+    def _object(self, files: BlobFiles, durable: Bitmap, manifest: Manifest, trust: BlobTrust) -> StoredBlob:
+        stored = StoredBlob(files, durable, manifest, trust, self._services)
         self._objects[stored.blob.id] = stored
         if files.is_open:
             self._open_blobs.idle(stored)
@@ -247,7 +306,7 @@ class Store:
             if stored.dropped:
                 files.close()  # its successor, or the next start, sets them aside
                 return
-            self._catalogue.add(stored.blob)
+            self._catalogue.add(stored.blob, used_at_s=time.time())
             stored.got_files(files)
 
     def _tell_loss(self, blob_id: BlobId) -> None:
@@ -262,6 +321,10 @@ class Store:
         except OSError:
             self._directory.set_aside(blob.id)
             raise
+
+    def _is_in_use(self, blob_id: BlobId) -> bool:
+        stored = self._objects.get(blob_id)
+        return stored is not None and stored.in_use
 
     # -- eviction -----------------------------------------------------------------------------------------------------
 
@@ -315,12 +378,28 @@ class Store:
         if patience.cancelled_caught:
             _log.warning("store.flush.timeout", timeout_s=FLUSH_TIMEOUT_S)
         self._open_blobs.close()
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self._leave_records, not patience.cancelled_caught)
+
+    def _leave_records(self, clean: bool) -> None:
+        """In a thread, when nothing is written any more: what the next start wants to know."""
         try:
             self._directory.tell_used(self._catalogue.found())
         except OSError as error:
             _log.warning("store.times.failed", reason=error.strerror)
+        if not clean:
+            return
+        try:
+            blob_ids = [blob_id for blob_id, _ in self._catalogue.by_age()]
+            self._directory.leave_clean_record(self._trust.record(blob_ids, self._directory.stamp_of))
+        except OSError as error:  # then the next start proves again what it serves
+            _log.warning("store.record.failed", reason=error.strerror)
 
 
-def _scan(directory: CacheDirectory) -> list[tuple[Blob, int, float]]:
-    """In a thread: all blobs, the least recently used first."""
-    return sorted(directory.scan(), key=lambda found: found[2])
+def _take_clean_record(directory: CacheDirectory) -> list[CleanBlob]:
+    """In a thread."""
+    try:
+        return directory.take_clean_record()
+    except OSError as error:
+        _log.warning("store.record.stuck", reason=error.strerror)
+        return []

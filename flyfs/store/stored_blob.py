@@ -1,24 +1,28 @@
 """One blob of the store: what of it is here, reading it, writing a proved piece, and letting pieces go. Shell."""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
-import trio
+import structlog
 
 from flyfs.core.bitmap import Bitmap
 from flyfs.core.blob import Blob
-from flyfs.core.errors import Corrupt, Stale
+from flyfs.core.errors import Corrupt, FlyfsError, Stale, Unavailable
 from flyfs.core.ids import PieceIndex
 from flyfs.core.manifest import Manifest, SignedDigests
 from flyfs.store.arrivals import Arrivals
 from flyfs.store.blob_files import BlobFiles
 from flyfs.store.coldness import Coldness
 from flyfs.store.drops import Drops
-from flyfs.store.page_cache import read_into_cache, read_whole
+from flyfs.store.reader import PiecesLost
 from flyfs.store.services import StoreServices
+from flyfs.store.trust import BlobTrust
 from flyfs.store.uses import NO_PIECES, Ahead, Use, Uses
 
 Listener = Callable[[PieceIndex, bool], None]
 """Called with (piece, durable): False when it is held, True when it survives a crash."""
+
+_log = structlog.get_logger()
 
 
 class StoredBlob:
@@ -32,12 +36,14 @@ class StoredBlob:
         drops: what is on its way out.
     """
 
-    def __init__(self, files: BlobFiles, durable: Bitmap, manifest: Manifest, services: StoreServices) -> None:
+    def __init__(self, files: BlobFiles, durable: Bitmap, manifest: Manifest, trust: BlobTrust, services: StoreServices) -> None:
         self.blob: Blob = files.blob
         self.have = durable.copy()
         self.durable = durable
         self.manifest = manifest
         self.unread: dict[PieceIndex, int] = {}
+        self._trust = trust
+        self._ready = durable.without(trust.unproved)  # what may be served at once; less than ``have`` while some are unproved
         self._size = files.blob.size
         self._piece_size = files.blob.piece_size
         self._files = files
@@ -49,27 +55,29 @@ class StoredBlob:
         self._coldness = Coldness(durable)
         self._arrivals = Arrivals(self, services)
         self.drops = Drops(self, self._uses, self._coldness, services)
+        self.losses = 0  # pieces: what was read at a place before and after one may be of two writes
         self._dropped = False
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
     def read_nowait(self, offset: int, size: int) -> memoryview | None:
-        """The bytes, where all of them are held and in the page cache; clipped to the blob.
+        """The bytes, where all of them may be served at once and are in the page cache; clipped to the blob.
 
         A view of the process' one static buffer, valid until the next await.
         """
         if offset + size > self._size:
             size = max(0, self._size - offset)
-        have = self.have
-        if have.count != have.length and not self._holds(offset, size):
+        ready = self._ready
+        if ready.count != ready.length and not self._covers(ready, offset, size):
             return None
         if self.unread:
             self._used(offset, size)
         fd = self._files.data_fd
         if fd < 0:
-            if self._dropped or not self._files.made:
+            try:
+                fd = self.fileno
+            except FlyfsError:  # ``read`` says why
                 return None
-            fd = self.fileno
         view = self._pages.read_nowait(fd, offset, size)
         if view:
             self._coldness.used(offset // self._piece_size, (offset + size - 1) // self._piece_size)
@@ -79,28 +87,18 @@ class StoredBlob:
         """The bytes, clipped to the blob, never short; may wait for the disk in a thread. A view is valid until the next await.
 
         Raises:
-            ValueError: not all pieces are held.
-            Corrupt: the disk failed, or the file was truncated: drop the blob, or fetch the bytes elsewhere.
+            PiecesLost: not all pieces are held, or some of them turned out damaged: fetch them.
             Stale: the blob was dropped and closed.
+            Unavailable: the process has no descriptor left.
         """
         view = self.read_nowait(offset, size)
         if view is not None:
             return view
         size = max(0, min(size, self._size - offset))
-        if not self._holds(offset, size):
-            raise ValueError(f"not all of {offset}+{size} is held of blob {self.blob.id}")
         if not size:
             return b""
-        pieces = self.blob.grid.covering(offset, offset + size)
-        with self.use(pieces):
-            self._coldness.used(pieces[0], pieces[-1])
-            try:
-                data = await trio.to_thread.run_sync(read_whole, self.fileno, offset, size, limiter=self._services.readers)
-            except OSError as error:
-                raise Corrupt(f"the disk cannot read blob {self.blob.id}: {error.strerror}") from error
-        if len(data) != size:
-            raise Corrupt(f"the data file of blob {self.blob.id} was truncated")
-        return data
+        self._mark_used(offset, offset + size)
+        return await self._services.reader.read(self, offset, size)
 
     async def bring_into_page_cache(self, start: int, stop: int) -> None:
         """After it, ``sendfile`` of held bytes does not wait for the disk; costs some µs where they are cached already.
@@ -108,51 +106,95 @@ class StoredBlob:
         Use the pieces from before it until they were sent.
 
         Raises:
-            Corrupt, Stale: as ``read``.
+            PiecesLost, Stale, Unavailable: as ``read``.
         """
         if start >= stop:
             return
         if self.unread:
             self._used(start, stop - start)
+        self._mark_used(start, stop)
+        if not self._covers(self._ready, start, stop - start) or not self._pages.holds_nowait(self.fileno, start, stop):
+            await self._services.reader.bring_into_page_cache(self, start, stop)
+
+    def _mark_used(self, start: int, stop: int) -> None:
+        if not self._covers(self.have, start, stop - start):
+            raise PiecesLost(f"bytes {start} to {stop} of blob {self.blob.id} are not all held")
         self._coldness.used(start // self._piece_size, (stop - 1) // self._piece_size)
-        if self._pages.holds_nowait(self.fileno, start, stop):
-            return
-        with self.use():
-            try:
-                end = await trio.to_thread.run_sync(read_into_cache, self.fileno, start, stop, limiter=self._services.readers)
-            except OSError as error:
-                raise Corrupt(f"the disk cannot read blob {self.blob.id}: {error.strerror}") from error
-        if end < stop:
-            raise Corrupt(f"the data file of blob {self.blob.id} was truncated")
 
     @property
     def fileno(self) -> int:
-        """The data file's descriptor, read and write; for whoever ``use``s the blob.
+        """The data file's descriptor, read and write; for whoever ``use``s the blob. Ask for it before you ask what is held.
 
         Raises:
             Stale: the blob was dropped and closed.
-            Corrupt: its files are damaged or gone.
+            PiecesLost: it has no files, or they were gone or damaged: nothing of it is held (any more).
             Unavailable: the process has no descriptor left.
         """
         if not self._files.is_open:
             if self._dropped:
                 raise Stale(f"blob {self.blob.id} is gone from the store")
-            self._files.open()
+            if self._files.made:
+                self._open_files()
+            if not self._files.made:
+                raise PiecesLost(f"there are no files of blob {self.blob.id}")
             if not self._uses:
                 self._services.open_blobs.idle(self)
         return self._files.data_fd
 
-    def _holds(self, offset: int, size: int) -> bool:
+    def _open_files(self) -> None:
+        """Where they are not what they should be, the blob has no piece, until a new one brings new files."""
+        try:
+            self._files.open()
+        except Corrupt as error:
+            _log.warning("store.blob.damaged", blob=self.blob.id, reason=error.message)
+            self._services.ordering.forgotten(self)
+            self.pieces_lost(tuple(self.have))
+            for piece in tuple(self.durable):
+                self.durable.discard(piece)
+            self._unsaved = list(self.manifest.all_batches())
+            self._files.lose()
+
+    def _covers(self, pieces: Bitmap, offset: int, size: int) -> bool:
+        """Whether ``pieces`` has all of a range inside of the blob."""
         if size <= 0:
             return True
         first = offset // self._piece_size
         last = (offset + size - 1) // self._piece_size
-        return first in self.have if first == last else self.have.has_all(range(first, last + 1))
+        return first in pieces if first == last else pieces.has_all(range(first, last + 1))
 
     def _used(self, offset: int, size: int) -> None:
         for piece in range(offset // self._piece_size, -(-(offset + size) // self._piece_size)):
             if piece in self.unread:
                 self._services.unread_pages.piece_used(self, PieceIndex(piece))
+
+    # -- proving ------------------------------------------------------------------------------------------------------
+
+    @property
+    def unproved(self) -> Bitmap:
+        """Pieces that have to be proved before they are served; some of them may not even be held."""
+        return self._trust.unproved
+
+    def pieces_doubted(self, pieces: Iterable[PieceIndex]) -> None:
+        """The disk failed on them: they have to be proved again."""
+        for piece in pieces:
+            if piece in self.have:
+                self._ready.discard(piece)
+                self._trust.doubt(piece)
+
+    def piece_proved(self, piece: PieceIndex) -> None:
+        """It is right: it can be served."""
+        self._trust.proved(piece)
+        if piece in self.have:
+            self._ready.add(piece)
+
+    def piece_damaged(self, piece: PieceIndex, reason: str) -> None:
+        """It is not what it should be: it goes, and stays unproved until it is written again, whatever its mark says."""
+        if piece not in self.have:
+            return
+        self._services.trust.damaged += 1
+        _log.warning("store.piece.damaged", blob=self.blob.id, piece=piece, reason=reason)
+        self._trust.doubt(piece)
+        self.drops.pieces_damaged((piece,))
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
@@ -186,6 +228,14 @@ class StoredBlob:
     def piece_demanded(self, piece: PieceIndex) -> None:
         """A reader is blocked on it: where it waits to be written, it goes before others."""
         self._arrivals.demanded(piece)
+
+    @property
+    def lacks_files(self) -> bool:
+        """Whether there is nothing to write into: there was no room for files yet, or they are gone. Opens them where it can."""
+        if self._files.made and not self._files.is_open and not self._dropped:
+            with suppress(Unavailable):  # the write tells
+                self._open_files()
+        return not self._files.made
 
     def is_written(self, piece: PieceIndex) -> bool:
         """Whether it is being written, or waits to be."""
@@ -311,24 +361,40 @@ class StoredBlob:
             self._services.lost(self.blob.id)
 
     def pieces_regained(self, pieces: tuple[PieceIndex, ...]) -> None:
-        """They are a *have* again."""
+        """They are a *have* again: the disk has them."""
         for piece in pieces:
             if piece not in self.have:
-                self.hold(piece)
+                self.piece_came(piece)
                 self._services.space.regain(self.blob.id, self.blob.grid.length_of(piece))
                 self._tell(piece, durable=False)
 
+    def piece_came(self, piece: PieceIndex) -> None:
+        """Its bytes are right, and in their place: it is a *have*."""
+        self._trust.proved(piece)
+        self.hold(piece)
+
     def hold(self, piece: PieceIndex) -> None:
-        """It is a *have*, and warm."""
+        """It is a *have*, and warm. All that changes ``have`` goes through here and through ``forget``."""
         self.have.add(piece)
+        if piece not in self._trust.unproved:
+            self._ready.add(piece)
         self._coldness.used(piece, piece)
 
     def forget(self, piece: PieceIndex) -> None:
         """It is no *have*."""
+        self.losses += 1
+        self._trust.changed()
         self.have.discard(piece)
+        self._ready.discard(piece)
         self._coldness.gone(piece)
         if self.unread:
             self._services.unread_pages.piece_used(self, piece)
+
+    def data_changes(self) -> None:
+        """Something is about to be written to its data file."""
+        self._trust.changed()
+        if self._files.is_cut:  # behind our back; a write may extend it, and then zeros would stand where pieces were
+            self.pieces_doubted(tuple(self.have))
 
     def drop(self) -> None:
         """It is gone from the store; descriptors close with the last user."""

@@ -7,13 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from flyfs.core.blob import Blob
+from flyfs.core.errors import Corrupt
 from flyfs.core.ids import PieceIndex
+from flyfs.store.reader import PiecesLost
 from flyfs.store.stored_blob import StoredBlob
 from flyfs.swarm.download import Download
 from flyfs.swarm.passing import Passing
 from flyfs.swarm.reading import Reading
 from flyfs.swarm.window import ReadAhead, fitted
 from flyfs.telemetry.counters import Counters
+
+_TRIES = 3
+"""How often bytes are fetched that the disk takes and then does not give back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +81,7 @@ class OpenBlob:
             FlyfsError: they cannot be had.
         """
         reading = Reading(self.blob.grid, offset, size)
+        losses = 0
         with self._stored.use(reading.pieces):  # what is here stays until it was read
             while reading.left:
                 if missing := self._missing(reading):
@@ -84,7 +90,13 @@ class OpenBlob:
                 pieces, place = reading.next_run()
                 data: memoryview | bytes | None = self._stored.read_nowait(place.start, len(place))
                 if data is None:
-                    data = await self._stored.read(place.start, len(place))
+                    try:
+                        data = await self._stored.read(place.start, len(place))
+                    except PiecesLost:  # this disk lost them: they come from elsewhere
+                        losses += 1
+                        if losses == _TRIES:
+                            raise Corrupt(f"{self.blob.url}: the disk does not give back what was just written to it") from None
+                        continue
                 self._counters.store_bytes += len(place)
                 if not reading.begun and place == reading.wanted:  # as nearly always
                     return data

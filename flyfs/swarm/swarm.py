@@ -265,7 +265,7 @@ class Swarm:
         """A new session knows nothing of us: tell it everything the store holds, what is read first."""
         first = list(self._downloads)
         for blob_id in first + [one for one in self._store.blob_ids() if one not in self._downloads]:
-            stored = self._store.find(blob_id)
+            stored = self._store.look(blob_id)
             if stored is not None and (stored.have.count or blob_id in self._downloads):
                 await self._join(stored, blob_id in self._downloads and not stored.have.complete)
 

@@ -10,8 +10,9 @@ from typing import Protocol
 import trio
 
 from flyfs.core.bitmap import runs_of
-from flyfs.core.errors import Unavailable
+from flyfs.core.errors import Stale, StoreFull, Unavailable
 from flyfs.core.ids import BlobId, PieceIndex
+from flyfs.store.reader import PiecesLost
 from flyfs.store.stored_blob import StoredBlob
 from flyfs.transport.greeting import Greeted
 from flyfs.transport.link import Answer, FileRange, Link
@@ -161,8 +162,11 @@ class Uploads:
             return Answer(NotHeld())
         try:
             await stored.bring_into_page_cache(place.start, place.stop)
+            body = FileRange(stored.fileno, place.start, place.stop)
+        except (PiecesLost, Stale, StoreFull):  # its disk lost it: no fault of this peer, as it says so
+            after(through=False)
+            return Answer(NotHeld())
         except BaseException:
             after(through=False)
             raise
-        body = FileRange(stored.fileno, place.start, place.stop)
         return Answer(Piece(piece=piece, length=len(place), proof=proof), body, after)

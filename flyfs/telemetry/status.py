@@ -40,6 +40,11 @@ class StoreFigures(Protocol):
         """Whether it has no room, so that bytes pass through and are not kept."""
         ...
 
+    @property
+    def damaged(self) -> int:
+        """Pieces that turned out damaged since the start."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessFigures:
@@ -47,6 +52,7 @@ class ProcessFigures:
 
     Attributes:
         mountpoint: None for a supernode.
+        cache_directory: where its store lies.
         started_at_s: seconds since 1970.
         keeper_pid: None where no keeper holds the mount.
     """
@@ -55,6 +61,7 @@ class ProcessFigures:
     role: Literal["peer", "supernode"]
     peer_id: str
     mountpoint: str | None
+    cache_directory: str
     started_at_s: float
     pid: int
     keeper_pid: int | None = None
@@ -118,11 +125,13 @@ def assemble_status(
         },
         "supernodes": [{"address": each.address, "state": each.state, "reason": each.reason} for each in supernodes],
         "store": {
+            "directory": process.cache_directory,
             "used_bytes": store.used_bytes,
             "limit_bytes": store.limit_bytes,
             "free_bytes": store.free_bytes,
             "blobs": store.blobs,
             "read_through": store.read_through,
+            "damaged": store.damaged,
         },
         "demand_latency_ms": {"p50": round(demand_latency.p50_ms, 3), "p99": round(demand_latency.p99_ms, 3)},
         "loop_lag_ms": {"p99": round(loop_lag.p99_ms, 3)},

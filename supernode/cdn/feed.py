@@ -3,6 +3,7 @@
 Carries out the fetch plan. Reads belong to the CDN's nursery; whoever waits for a piece only waits.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,7 +11,7 @@ import structlog
 import trio
 
 from flyfs.core.blob import Blob
-from flyfs.core.errors import FlyfsError, Stale, Unavailable
+from flyfs.core.errors import FlyfsError, Stale, StoreFull, Unavailable
 from flyfs.core.grid import ByteRange
 from flyfs.core.ids import PieceIndex
 from flyfs.core.manifest import PAGE_PIECES, Fork, SignedDigests, piece_digest
@@ -19,6 +20,7 @@ from flyfs.core.urls import parse_url
 from flyfs.origin.answers import VersionChanged
 from flyfs.origin.body import OriginBody
 from flyfs.origin.client import OriginClient
+from flyfs.store.reader import PiecesLost
 from flyfs.store.stored_blob import StoredBlob
 from flyfs.telemetry.counters import Counters
 from flyfs.transport.buffers import BufferPool, Loan
@@ -33,6 +35,9 @@ COLLECT_S = 0.002
 
 UNCLAIMED_S = 2.0
 """A piece in memory that nobody asked for within this time was read ahead in vain; it goes when buffers are short."""
+
+_TRIES = 3
+"""How often a piece is read from the origin that the disk takes and then does not give back."""
 
 log = structlog.get_logger(__name__)
 
@@ -111,9 +116,12 @@ class Feed:
             Stale: the origin has another version, and the piece was never read.
             FlyfsError: what the origin said, for as long as it is left alone after a failure.
         """
-        while not self.shelf.holds(piece):
-            await self._wait_for(piece, demand=demand, ahead=ahead)
-        return await self.shelf.lend(piece)
+        for _ in range(_TRIES):
+            while not self.shelf.holds(piece):
+                await self._wait_for(piece, demand=demand, ahead=ahead)
+            with suppress(PiecesLost, StoreFull):  # this disk lost it: the origin is asked again
+                return await self.shelf.lend(piece)
+        raise Unavailable(f"{self.blob.url}: the disk does not give back what was just written to it")
 
     def proof(self, piece: PieceIndex) -> SignedDigests | None:
         """The signed digests that cover a piece."""

@@ -5,6 +5,7 @@ import pytest
 
 from flyfs.core.address import Address
 from flyfs.core.errors import ConfigError
+from flyfs.core.verify import Verify
 from supernode.config import SupernodeConfig, read_supernode_config
 
 NO_FILE = {"FLYFS_CONFIG": "/dev/null", "HOME": "/home/ann"}
@@ -24,6 +25,7 @@ def test_a_supernode_without_options_has_the_defaults(monkeypatch: pytest.Monkey
         http=Address("127.0.0.1", 7401),
         cache_directory=Path("/var/cache/flyfs/supernode"),
         cache_limit_bytes=None,
+        verify=Verify.FIRST_USE,
         allow_origin=(),
         origin_ca=None,
         insecure=False,
@@ -49,7 +51,7 @@ def test_every_option_arrives(tmp_path: Path) -> None:
                 "--piece-size",
                 "4KiB",
             ),
-            *("--log-level", "debug"),
+            *("--log-level", "debug", "--verify", "always"),
         ],
         NO_FILE,
     )
@@ -59,6 +61,7 @@ def test_every_option_arrives(tmp_path: Path) -> None:
         http=Address("10.0.0.1", 80),
         cache_directory=tmp_path,
         cache_limit_bytes=10**9,
+        verify=Verify.ALWAYS,
         allow_origin=("10.0.0.0/8", "h"),
         origin_ca=tmp_path / "ca.pem",
         insecure=True,

@@ -46,6 +46,7 @@ def test_one_mount_is_told_of_in_full(host: Host) -> None:
         "isolated    10.0.0.9:7402 until 1970-01-01T00:01:00Z: corrupt pieces\n"
         "supernode   127.0.0.1:7400 down (refused)\n"
         "notice      the store has no room: what is read now is not kept\n"
+        "notice      2 pieces were damaged on this disk and dropped; look at all of them with: flyfs cache verify\n"
     )
     assert host.run("status", "mnt") == (0, out, "")
     assert host.run("umount", place)[0] == 0
@@ -96,7 +97,7 @@ def test_a_store_without_a_limit_and_a_healthy_supernode_are_told() -> None:
         "pieces": {"verified": 0, "rejected": 0},
         "peers": {"known": 0, "isolated": []},
         "supernodes": [{"address": "h:1", "state": "up", "reason": None}],
-        "store": {"used_bytes": 0, "limit_bytes": None, "free_bytes": 1, "blobs": 0, "read_through": False},
+        "store": {"used_bytes": 0, "limit_bytes": None, "free_bytes": 1, "blobs": 0, "read_through": False, "damaged": 0},
         "demand_latency_ms": {"p50": 0, "p99": 0},
         "loop_lag_ms": {"p99": 0},
         "open_files": 0,

@@ -6,6 +6,7 @@ from flyfs.config.get import GetConfig, read_get_config
 from flyfs.config.mount import read_mount_config
 from flyfs.core.address import Address
 from flyfs.core.errors import ConfigError
+from flyfs.core.verify import Verify
 
 NO_FILE = {"FLYFS_CONFIG": "/dev/null", "HOME": "/home/ann"}
 
@@ -34,7 +35,7 @@ def test_every_option_of_get_arrives(tmp_path: Path) -> None:
     config = get_config(
         *("http://h/a/", "-o", "x", "--sha256", "AB" * 32, "--timeout", "9", "--supernode", "s:1", "--cache", str(tmp_path)),
         *("--cache-limit", "1MiB", "--no-origin", "--allow-origin", "h", "--piece-size", "1KiB", "--log-level", "debug"),
-        *("--runtime-dir", "/r"),
+        *("--runtime-dir", "/r", "--verify", "never"),
     )
 
     assert config == GetConfig(
@@ -46,6 +47,7 @@ def test_every_option_of_get_arrives(tmp_path: Path) -> None:
         cache_directory=tmp_path,
         cache_is_shared=False,
         cache_limit_bytes=2**20,
+        verify=Verify.NEVER,
         no_origin=True,
         allow_origin=("h",),
         origin_ca=None,

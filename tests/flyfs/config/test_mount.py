@@ -7,6 +7,7 @@ from flyfs.config.places import mount_name
 from flyfs.core.address import Address
 from flyfs.core.errors import ConfigError
 from flyfs.core.option_kinds import Consistency
+from flyfs.core.verify import Verify
 
 NO_FILE = {"FLYFS_CONFIG": "/dev/null", "HOME": "/home/ann"}
 
@@ -30,6 +31,7 @@ def test_a_mount_without_options_has_the_defaults(as_root: None) -> None:
         supernodes=(),
         cache_directory=Path("/var/cache/flyfs") / mount_name("/mnt/fly"),
         cache_limit_bytes=None,
+        verify=Verify.FIRST_USE,
         runtime_directory=Path("/run/flyfs"),
         listen=Address("127.0.0.1", 0),
         listen_may_move=True,
@@ -61,7 +63,7 @@ def test_every_option_of_a_mount_arrives(tmp_path: Path) -> None:
         *("--listen", "0.0.0.0:1", "--advertise", "h:2", "--insecure", "--consistency", "strict", "--no-origin"),
         *("--allow-origin", "10.0.0.0/8", "--origin-ca", str(authorities), "--piece-size", "64KiB", "--location", "eu|a|r1"),
         *("--deadline", "2.5", "--umask", "022", "--allow-other", "--foreground", "--log-level", "debug"),
-        *("--runtime-dir", str(tmp_path / "r"), "--ready-pipe", "7"),
+        *("--runtime-dir", str(tmp_path / "r"), "--ready-pipe", "7", "--verify", "always"),
     )
 
     assert config == MountConfig(
@@ -70,6 +72,7 @@ def test_every_option_of_a_mount_arrives(tmp_path: Path) -> None:
         supernodes=(Address("a", 7400), Address("b", 7400)),
         cache_directory=tmp_path / "c",
         cache_limit_bytes=20 * 10**9,
+        verify=Verify.ALWAYS,
         runtime_directory=tmp_path / "r",
         listen=Address("0.0.0.0", 1),
         listen_may_move=False,

@@ -5,6 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flyfs.control.messages import (
+    CacheCollect,
+    CacheList,
+    CacheRemove,
+    CacheVerify,
+    More,
     PathRequest,
     Request,
     StatusRequest,
@@ -13,12 +18,25 @@ from flyfs.control.messages import (
     decode_request,
     encode_answer,
     encode_error,
+    encode_more,
     encode_request,
 )
 from flyfs.core.errors import Denied, FlyfsError, NotFound, RemoteProtocolError, Unavailable
 
 
-@pytest.mark.parametrize("request_", [StatusRequest(), PathRequest("http://h/ä\udc80"), StopRequest()])
+@pytest.mark.parametrize(
+    "request_",
+    [
+        StatusRequest(),
+        PathRequest("http://h/ä\udc80"),
+        StopRequest(),
+        CacheList(),
+        CacheRemove(("http://h/a", "0123")),
+        CacheCollect(None),
+        CacheCollect(0),
+        CacheVerify(),
+    ],
+)
 def test_a_request_is_one_line_and_comes_back(request_: Request) -> None:
     line = encode_request(request_)
 
@@ -33,7 +51,14 @@ def test_keys_that_a_newer_side_adds_are_ignored() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"", b"{}\n", b"[]\n", b'{"request": "path"}\n', b'{"request": "fly"}\n', b"\xff\n", b"[" * 100_000]
+    "line",
+    [
+        *(b"", b"{}\n", b"[]\n", b'{"request": "path"}\n', b'{"request": "fly"}\n', b"\xff\n", b"[" * 100_000),
+        b'{"request": "cache remove"}\n',
+        b'{"request": "cache remove", "names": [1]}\n',
+        b'{"request": "cache collect", "to_bytes": true}\n',
+        b'{"request": "cache collect"}\n',
+    ],
 )
 def test_what_is_no_request_is_refused(line: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
@@ -51,6 +76,10 @@ def test_an_error_is_raised_again_on_the_other_side(error: FlyfsError) -> None:
     with pytest.raises(type(error)) as caught:
         decode_answer(encode_error(error))
     assert caught.value.message == error.message
+
+
+def test_a_row_says_that_others_follow() -> None:
+    assert decode_answer(encode_more({"id": 1})) == More({"id": 1})
 
 
 @given(st.binary())

@@ -1,5 +1,6 @@
 """The socket for real: the server on a trio loop, the client in threads."""
 
+import itertools
 import os
 import socket
 import stat
@@ -14,6 +15,7 @@ import trio
 
 from flyfs.control import client, server
 from flyfs.control.client import ControlClient, daemon_pid, find_daemon, find_daemons
+from flyfs.control.messages import CacheCollect, CacheList, CacheRemove, CacheRequest, CacheVerify, Tell
 from flyfs.control.seen_path import seen_path
 from flyfs.control.server import ControlServer
 from flyfs.core.errors import ConfigError, Denied, NotFound, RemoteProtocolError, Unavailable
@@ -26,6 +28,7 @@ class Handlers:
     def __init__(self, document: Mapping[str, object] | None = None) -> None:
         self.document = {"mountpoint": "/mnt/fly"} if document is None else document
         self.stopped = 0
+        self.asked: list[object] = []
 
     def status(self) -> Mapping[str, object]:
         return self.document
@@ -35,6 +38,17 @@ class Handlers:
 
     def stop(self) -> None:
         self.stopped += 1
+
+    async def cache(self, request: CacheRequest, tell: Tell) -> object:
+        self.asked.append(request)
+        if isinstance(request, CacheCollect):
+            raise Unavailable("the disk is full")
+        try:
+            for number in range(3) if isinstance(request, CacheList) else itertools.count():
+                await tell({"row": number, "text": "x" * 100_000})
+        finally:
+            self.asked.append("ended")
+        return "done"
 
 
 @asynccontextmanager
@@ -94,6 +108,47 @@ async def test_another_user_of_the_group_may_not_end_a_mount(runtime_directory: 
             await in_thread(daemon.stop)
         assert await in_thread(daemon.status) == handlers.document
     assert handlers.stopped == 0
+
+
+async def test_rows_come_before_the_answer(runtime_directory: Path) -> None:
+    handlers = Handlers()
+    rows: list[dict[str, object]] = []
+    async with served(runtime_directory / "mnt.sock", handlers):
+        daemon = await found(runtime_directory)
+
+        assert await in_thread(daemon.cache, CacheList(), rows.append) == "done"
+        assert [row["row"] for row in rows] == [0, 1, 2]
+        with pytest.raises(Unavailable, match="the disk is full"):
+            await in_thread(daemon.cache, CacheCollect(None), rows.append)
+
+
+async def test_what_a_client_asked_for_ends_when_it_goes(runtime_directory: Path) -> None:
+    def enough(row: object) -> None:
+        raise KeyboardInterrupt
+
+    handlers = Handlers()
+    async with served(runtime_directory / "mnt.sock", handlers):
+        daemon = await found(runtime_directory)
+        with pytest.raises(KeyboardInterrupt):
+            await in_thread(daemon.cache, CacheVerify(), enough)
+        with trio.fail_after(10):
+            while handlers.asked != [CacheVerify(), "ended"]:  # noqa: ASYNC110 - nobody tells when the server has noticed
+                await trio.sleep(0.005)
+
+
+async def test_another_user_of_the_group_may_look_at_the_cache_and_not_change_it(
+    runtime_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_user", lambda connection: 4711)
+    handlers = Handlers()
+    rows: list[object] = []
+    async with served(runtime_directory / "mnt.sock", handlers):
+        daemon = await found(runtime_directory)
+        assert await in_thread(daemon.cache, CacheList(), rows.append) == "done"
+        for request in (CacheRemove(("a",)), CacheCollect(None), CacheVerify()):
+            with pytest.raises(Denied, match="only root and the user who mounted it may change its cache"):
+                await in_thread(daemon.cache, request, rows.append)
+    assert handlers.asked == [CacheList(), "ended"]
 
 
 @pytest.mark.parametrize(

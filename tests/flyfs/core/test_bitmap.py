@@ -73,6 +73,19 @@ def test_a_copy_is_independent() -> None:
     assert (bitmap.count, twin.count) == (1, 2)
 
 
+@pytest.mark.parametrize(("one", "other", "left"), [
+    ("##..", "#.#.", ".#.."),
+    ("####", "....", "####"),
+    ("#########", "#########", "........."),
+    ("", "", ""),
+])  # fmt: skip
+def test_what_another_bitmap_has_can_be_left_out(one: str, other: str, left: str) -> None:
+    bitmap = drawn(one)
+    rest = bitmap.without(drawn(other))
+    assert (picture_of(rest), rest.count) == (left, left.count("#"))
+    assert picture_of(bitmap) == one
+
+
 def test_bitmaps_are_equal_where_length_and_pieces_are() -> None:
     assert drawn("#.") == drawn("#.")
     assert drawn("#.") != drawn("#..")

@@ -29,6 +29,15 @@ def test_words_are_split_from_flags() -> None:
         command.split([])
 
 
+def test_a_word_may_be_repeated() -> None:
+    command = CommandLine("flyfs test", "about", OPTIONS, {"URL|ID...": "what"})
+
+    assert command.split_all(["a", "b", "-o", "x"]) == ({"output": ["x"]}, {"url|id": ["a", "b"]})
+    assert "URL|ID [URL|ID ...]" in command.format_help()
+    with pytest.raises(ConfigError, match=r"the following arguments are required: URL\|ID"):
+        command.split_all([])
+
+
 def test_help_leaves_out_what_is_hidden_or_comes_later() -> None:
     text = CommandLine("flyfs test", "about", OPTIONS, {}).format_help()
 

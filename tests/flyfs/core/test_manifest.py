@@ -6,7 +6,16 @@ from hypothesis import strategies as st
 
 from flyfs.core.errors import Corrupt
 from flyfs.core.ids import PieceIndex
-from flyfs.core.manifest import DIGEST_BYTES, PAGE_PIECES, Fork, Manifest, SignedDigests, digests_to_sign, piece_digest
+from flyfs.core.manifest import (
+    DIGEST_BYTES,
+    PAGE_PIECES,
+    Fork,
+    Manifest,
+    SignedDigests,
+    digests_to_sign,
+    piece_digest,
+    piece_hasher,
+)
 from tests.support.builders import KEY, a_blob, a_blob_id, a_manifest, bytes_of, digests_of
 
 BLOB = a_blob(6)
@@ -25,6 +34,13 @@ def test_digests_of_version_1_never_change() -> None:
         bytes([2, 1, 0, 0, 0, 0, 0, 0]),
         b"d" * 32,
     ])  # fmt: skip
+
+
+def test_bytes_that_come_one_after_another_have_the_same_digest() -> None:
+    hasher = piece_hasher()
+    for byte in b"piece":
+        hasher.update(bytes([byte]))
+    assert hasher.digest() == piece_digest(b"piece")
 
 
 def test_an_empty_manifest_knows_nothing() -> None:
@@ -61,6 +77,7 @@ def test_small_batches_are_replaced_by_the_page() -> None:
 def test_batches_that_overlap_are_both_kept() -> None:
     manifest = a_manifest(BLOB, digests_of(BLOB, 0, 3), digests_of(BLOB, 2, 5))
     assert spans(manifest) == [(0, 3), (2, 5)]
+    assert tuple(manifest.all_batches()) == manifest.batches(0)
     assert [manifest.batch_for(PieceIndex(piece)) is not None for piece in range(6)] == [True] * 5 + [False]
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from flyfs.core import option_kinds as kinds
 from flyfs.core.option_kinds import Consistency
+from flyfs.core.verify import Verify
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,7 @@ from flyfs.core.option_kinds import Consistency
         (kinds.LEVEL, "debug", "debug"),
         (kinds.PIECE_SIZE, "64KiB", 65536),
         (kinds.DESCRIPTOR, "7", 7),
+        (kinds.VERIFY, "first-use", Verify.FIRST_USE),
     ],
 )
 def test_each_kind_reads_what_people_write(kind: kinds.Kind[Any], good: str, value: object) -> None:
@@ -48,6 +50,7 @@ def test_each_kind_reads_what_people_write(kind: kinds.Kind[Any], good: str, val
         (kinds.ORIGIN, "a b"),
         (kinds.ORIGIN, "host:80"),
         (kinds.SHA256, "ab"),
+        (kinds.VERIFY, "FIRST_USE"),
         (kinds.LEVEL, "loud"),
         (kinds.PIECE_SIZE, "65537"),
         (kinds.PIECE_SIZE, "512"),

@@ -314,7 +314,7 @@ async def test_a_piece_is_not_taken_from_under_a_read_in_a_thread_nor_before_it_
     async with Store.open(tmp_path) as store:
         stored = await a_durable_blob(store, mock_clock, 3)
         monkeypatch.setattr("flyfs.store.page_cache.PageCache.read_nowait", lambda *_: None)
-        monkeypatch.setattr("flyfs.store.stored_blob.read_whole", slow)
+        monkeypatch.setattr("flyfs.store.reader.read_whole", slow)
         read: list[bytes] = []
 
         async def read_middle() -> None:

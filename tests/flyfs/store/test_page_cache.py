@@ -86,7 +86,7 @@ def test_what_is_not_cached_is_not_answered(cold: int, nowait: bool) -> None:
 
     assert not pages.holds_nowait(cold, 0, len(CONTENT))
     assert any(misses(pages, cold) for _ in range(50))
-    assert read_into_cache(cold, 1, len(CONTENT)) == len(CONTENT)
+    read_into_cache(cold, 1, len(CONTENT))
     assert pages.holds_nowait(cold, 0, len(CONTENT))
     assert pages.read_nowait(cold, 3 * MIB, 4096) == CONTENT[3 * MIB :][:4096]
 
@@ -126,10 +126,14 @@ def test_a_kernel_without_cachestat_is_asked_once(fd: int, monkeypatch: pytest.M
     assert pages.read_nowait(fd, 0, 1) is None
 
 
-def test_reads_in_a_thread_end_where_the_file_ends(fd: int) -> None:
-    assert read_into_cache(fd, 0, len(CONTENT) + 1) == len(CONTENT)
-    assert read_whole(fd, len(CONTENT) - 3, 10) == CONTENT[-3:]
+def test_reads_in_a_thread_are_whole_or_an_error(fd: int) -> None:
+    assert read_whole(fd, len(CONTENT) - 3, 3) == CONTENT[-3:]
     assert read_whole(fd, 1, MIB) == CONTENT[1 : MIB + 1]
+    with pytest.raises(OSError, match="the file ends early"):
+        read_whole(fd, len(CONTENT) - 3, 4)
+    read_into_cache(fd, 0, len(CONTENT))
+    with pytest.raises(OSError, match="the file ends early"):
+        read_into_cache(fd, 0, len(CONTENT) + 1)
 
 
 def test_a_read_that_the_kernel_splits_is_put_together(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:

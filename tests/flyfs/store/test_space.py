@@ -25,7 +25,7 @@ class Disks:
     def __init__(self, *sizes: int, limit: int | None = LIMIT, can_punch: bool = True) -> None:
         self.catalogue = Catalogue()
         for blob, size in zip(BLOBS, sizes, strict=False):
-            self.catalogue.add(blob, size)
+            self.catalogue.add(blob, size, used_at_s=0.0)
         self.in_use: set[str] = set()
         self.disk = Disk(free_bytes=1 << 40, whole_bytes=1 << 40)
         self.evicted: list[Eviction] = []

@@ -11,7 +11,7 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from flyfs.core.errors import Corrupt, Stale, StoreFull
+from flyfs.core.errors import Corrupt, Stale, StoreFull, Unavailable
 from flyfs.core.grid import MIB
 from flyfs.core.ids import PieceIndex
 from flyfs.core.manifest import Fork
@@ -19,7 +19,8 @@ from flyfs.store import effects
 from flyfs.store.blob_files import BlobFiles
 from flyfs.store.open_blobs import OpenBlobs
 from flyfs.store.page_cache import BUFFER_BYTES
-from flyfs.store.read_back import Expected
+from flyfs.store.proof import Expected
+from flyfs.store.reader import PiecesLost
 from flyfs.store.space import REFUSED_FOR_S
 from flyfs.store.store import Store
 from flyfs.store.stored_blob import StoredBlob
@@ -57,8 +58,10 @@ async def test_only_pieces_that_are_held_are_read(tmp_path: Path, mock_clock: Mo
         assert stored.read_nowait(PIECE_BYTES - 1, 2) is None
         assert stored.read_nowait(0, 1) is None
         assert stored.read_nowait(stored.blob.size, 1) == b""
-        with pytest.raises(ValueError, match="is held"):
+        with pytest.raises(PiecesLost, match="not all held"):
             await stored.read(2 * PIECE_BYTES - 1, 2)
+        with pytest.raises(PiecesLost, match="not all held"):
+            await stored.bring_into_page_cache(2 * PIECE_BYTES - 1, 2 * PIECE_BYTES + 1)
 
 
 async def test_cold_bytes_are_read_in_a_thread_and_brought_into_the_page_cache(tmp_path: Path, mock_clock: MockClock) -> None:
@@ -83,42 +86,6 @@ async def test_a_read_larger_than_the_static_buffer_is_whole(tmp_path: Path, moc
 
         assert stored.read_nowait(0, blob.size) is None
         assert await stored.read(0, blob.size) == bytes_of_blob(blob)
-
-
-async def test_a_truncated_data_file_is_corrupt_never_short(tmp_path: Path, mock_clock: MockClock) -> None:
-    async with Store.open(tmp_path) as store:
-        stored = await store.create(a_blob(3))
-        await fill(stored)
-        os.truncate(stored.fileno, PIECE_BYTES)
-
-        assert stored.read_nowait(PIECE_BYTES - 1, 2) is None
-        with pytest.raises(Corrupt, match="truncated"):
-            await stored.read(PIECE_BYTES - 1, 2)
-        with pytest.raises(Corrupt, match="truncated"):
-            await stored.bring_into_page_cache(0, 3 * PIECE_BYTES)
-
-
-async def test_a_disk_that_fails_to_read_is_corrupt(
-    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> bytes:
-        raise OSError(5, "Input/output error")
-
-    async with Store.open(tmp_path) as store:
-        stored = await store.create(a_blob(3))
-        await fill(stored)
-        await store.sync_loop.flush()  # which pinned it
-        go_cold(stored)
-        monkeypatch.setattr(
-            "flyfs.store.page_cache.PageCache.read_nowait", lambda *_: None
-        )  # a fast disk is too fast for a probe
-        monkeypatch.setattr("flyfs.store.stored_blob.read_whole", refuse)
-        monkeypatch.setattr("flyfs.store.stored_blob.read_into_cache", refuse)
-        with pytest.raises(Corrupt, match="Input/output error"):
-            await stored.read(0, 2)
-        with pytest.raises(Corrupt, match="Input/output error"):
-            await stored.bring_into_page_cache(0, 2)
-        assert not stored.in_use
 
 
 async def test_only_proved_bytes_are_kept(tmp_path: Path, mock_clock: MockClock) -> None:
@@ -235,14 +202,17 @@ async def test_where_the_kernel_has_less_room_than_the_rule_something_goes_and_t
                 await fill(other)
 
 
-async def test_files_of_ours_that_cannot_be_opened_are_no_fault_of_the_piece(
+async def test_want_of_descriptors_is_no_fault_of_the_piece(
     tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def refuse(_: BlobFiles) -> None:
+        raise Unavailable("Too many open files")
+
     monkeypatch.setattr("flyfs.store.store.OpenBlobs", lambda: OpenBlobs(most_idle=0))
     async with Store.open(tmp_path) as store:
         stored = await store.create(a_blob(3))
-        os.truncate(next((tmp_path / "blobs").glob("*/*/data")), 5)
-        with pytest.raises(StoreFull, match="has 5 bytes, not 12288"):
+        monkeypatch.setattr(BlobFiles, "open", refuse)
+        with pytest.raises(StoreFull, match="Too many open files"):
             await fill(stored)
 
 

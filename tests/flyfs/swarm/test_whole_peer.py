@@ -506,8 +506,8 @@ async def test_a_small_file_is_taken_whole(tmp_path: Path) -> None:
         url, _ = world.put("/f", 4)
         async with peer.opened(url) as blob:
             await read(blob, 0, 10)
-            await until(lambda: blob.figures().have_pieces == 4)
-        assert (blob.figures().supernode_bytes, blob.figures().peer_bytes) == (4 * PIECE, 0)
+            await until(lambda: blob.figures().supernode_bytes == 4 * PIECE)
+        assert (blob.figures().have_pieces, blob.figures().peer_bytes) == (4, 0)
 
 
 async def test_a_blob_that_the_supernode_evicted_is_fetched_again(tmp_path: Path) -> None:

@@ -13,12 +13,19 @@ class Store:
     free_bytes: int = 12
     blobs: int = 13
     read_through: bool = True
+    damaged: int = 14
 
 
 def test_the_document_is_that_of_the_contract() -> None:
     document = assemble_status(
         process=ProcessFigures(
-            version="0.1.0", role="peer", peer_id="ab", mountpoint="/mnt/fly", started_at_s=1_777_890_030.9, pid=4711
+            version="0.1.0",
+            role="peer",
+            peer_id="ab",
+            mountpoint="/mnt/fly",
+            cache_directory="/var/cache/flyfs/x",
+            started_at_s=1_777_890_030.9,
+            pid=4711,
         ),
         counters=CounterStatistics(
             origin_bytes=1,
@@ -60,7 +67,15 @@ def test_the_document_is_that_of_the_contract() -> None:
             {"address": "h:7400", "state": "up", "reason": None},
             {"address": "i:7400", "state": "down", "reason": "refused"},
         ],
-        "store": {"used_bytes": 11, "limit_bytes": None, "free_bytes": 12, "blobs": 13, "read_through": True},
+        "store": {
+            "directory": "/var/cache/flyfs/x",
+            "used_bytes": 11,
+            "limit_bytes": None,
+            "free_bytes": 12,
+            "blobs": 13,
+            "read_through": True,
+            "damaged": 14,
+        },
         "demand_latency_ms": {"p50": 1.235, "p99": 14.8},
         "loop_lag_ms": {"p99": 0.988},
         "open_files": 3,

@@ -45,12 +45,15 @@ def run_mount(config, ready):  # type: ignore[no-untyped-def]
 
 def serve(config, ready):  # type: ignore[no-untyped-def]
     import signal
+    from contextlib import AsyncExitStack
 
     import structlog
     import trio
 
+    from flyfs.control.cache import answer_cache
     from flyfs.control.seen_path import seen_path
     from flyfs.control.server import ControlServer
+    from flyfs.store.store import Store
 
     async def run() -> None:
         class Handlers:
@@ -63,7 +66,13 @@ def serve(config, ready):  # type: ignore[no-untyped-def]
             def stop(self) -> None:
                 nursery.cancel_scope.cancel()
 
-        async with trio.open_nursery() as nursery:
+            async def cache(self, request, tell):  # type: ignore[no-untyped-def]
+                return await answer_cache(store, request, tell)
+
+        async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
+            if os.environ.get("FAKE_DAEMON") == "with a store":
+                opened = Store.open(config.cache_directory, limit_bytes=config.cache_limit_bytes, owner="a fake mount")
+                store = await stack.enter_async_context(opened)
             await nursery.start(ControlServer(config.control_socket, Handlers()).run)
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 structlog.get_logger("flyfs.fake").info("fake.mount.ready", cwd=os.getcwd(), session=os.getsid(0) == os.getpid())
@@ -80,13 +89,19 @@ def status_document(config):  # type: ignore[no-untyped-def]
     from flyfs.telemetry.status import IsolatedPeer, ProcessFigures, SupernodeFigures, assemble_status
 
     class Store:
-        used_bytes, limit_bytes, free_bytes, blobs, read_through = 2048, 4096, 2**30, 1, True
+        used_bytes, limit_bytes, free_bytes, blobs, read_through, damaged = 2048, 4096, 2**30, 1, True, 2
 
     counters = Counters()
     counters.origin_bytes, counters.peer_bytes = 1024, 3 * 2**20
     return assemble_status(
         process=ProcessFigures(
-            version="0.1.0", role="peer", peer_id="ab", mountpoint=config.mountpoint, started_at_s=0, pid=os.getpid()
+            version="0.1.0",
+            role="peer",
+            peer_id="ab",
+            mountpoint=config.mountpoint,
+            cache_directory=str(config.cache_directory),
+            started_at_s=0,
+            pid=os.getpid(),
         ),
         counters=counters.statistics(),
         known_peers=2,

@@ -101,7 +101,7 @@ class Arrivals:
 
     def write_begins(self, piece: PieceIndex) -> None:
         """The writer has taken it from the queue."""
-        self._stored.data_changes()
+        self._stored.proofs.data_changes()
         self._services.ordering.piece_started(self._stored, piece)
 
     def write_ended(self, piece: PieceIndex, *, written: bool, demand: bool) -> bool:

@@ -17,8 +17,8 @@ from flyfs.core.errors import Corrupt, Unavailable
 from flyfs.core.ids import BlobId, PieceIndex
 from flyfs.core.manifest import PAGE_PIECES, Fork, Manifest, SignedDigests
 from flyfs.store import effects
+from flyfs.store.faults import ALIGNMENT_BYTES, Expected, pieces_on_disk
 from flyfs.store.page_cache import scratch
-from flyfs.store.proof import ALIGNMENT_BYTES, Expected, pieces_on_disk
 from flyfs.store.trust import Stamp
 from flyfs.wire.records import decode_record, decode_records, encode_record, encode_records
 

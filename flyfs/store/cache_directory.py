@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+import structlog
+
 from flyfs.core import ids
 from flyfs.core.errors import ConfigError
 from flyfs.core.grid import MIB
@@ -21,6 +23,8 @@ from flyfs.store.directory_lock import DirectoryLock
 from flyfs.store.eviction import Disk
 from flyfs.store.trust import CleanBlob, Stamp
 from flyfs.wire.records import decode_records, encode_records
+
+_log = structlog.get_logger()
 
 FORMAT = "flyfs store 1\n"
 VERSION_NAME, PEER_ID_NAME, DROPPED_NAME, CLEAN_NAME = "version", "peer-id", "dropped", "clean"
@@ -77,28 +81,30 @@ class CacheDirectory:
         return sorted(found, key=lambda one: one.used_at_s)
 
     def take_clean_record(self) -> list[CleanBlob]:
-        """What the last clean stop recorded, nothing after a crash. It is gone for good when this returns: a crash leaves none.
-
-        Raises:
-            OSError: it could not be read or removed: then it must not be trusted.
-        """
+        """What the last clean stop recorded, nothing after a crash. It is gone for good when this returns."""
         try:
             content = effects.read_file(self._fd, CLEAN_NAME)
+            effects.remove_file(self._fd, CLEAN_NAME)
+            effects.sync_entries(self._fd)
         except FileNotFoundError:
             return []
-        effects.remove_file(self._fd, CLEAN_NAME)
-        effects.sync_entries(self._fd)
+        except OSError as error:  # the next crash would leave it where it is
+            _log.warning("store.record.stuck", reason=error.strerror)
+            return []
         return decode_records(CleanBlob, content)[0]
 
     def leave_clean_record(self, blobs: Iterable[CleanBlob]) -> None:
-        """Records how a clean stop leaves the blobs; nothing may be written after it. Raises OSError."""
-        effects.replace_file(self._fd, CLEAN_NAME, encode_records(blobs), sync=True)
+        """Records how a clean stop leaves the blobs; nothing may be written after it."""
+        try:
+            effects.replace_file(self._fd, CLEAN_NAME, encode_records(blobs), sync=True)
+        except OSError as error:  # then the next start proves again what it serves
+            _log.warning("store.record.failed", reason=error.strerror)
 
     def stamp_of(self, blob_id: BlobId) -> Stamp | None:
-        """How a blob's data file looks now, None where there is none. Raises OSError."""
+        """How a blob's data file looks now, None where that cannot be seen."""
         try:
             return stamp_of(os.stat(f"{directory_of(blob_id)}/{DATA}", dir_fd=self.blobs_fd, follow_symlinks=False))
-        except FileNotFoundError:
+        except OSError:
             return None
 
     def set_aside(self, blob_id: BlobId) -> bool:
@@ -127,7 +133,7 @@ class CacheDirectory:
                 effects.remove_file(self._dropped_fd, name)
 
     def tell_used(self, uses: Iterable[tuple[BlobId, float]]) -> None:
-        """Remembers when blobs were used (the least recently used first) in the times of their heads. Raises OSError."""
+        """Remembers when blobs were used (the least recently used first) in the times of their heads."""
         last_ns = 0
         for blob_id, used_at_s in uses:
             last_ns = max(last_ns + 1, int(used_at_s * 1e9))  # their order, whatever the clock did meanwhile
@@ -135,6 +141,9 @@ class CacheDirectory:
                 os.utime(f"{directory_of(blob_id)}/{HEAD}", ns=(last_ns, last_ns), dir_fd=self.blobs_fd, follow_symlinks=False)
             except FileNotFoundError:
                 continue
+            except OSError as error:
+                _log.warning("store.times.failed", reason=error.strerror)
+                return
 
     def disk(self) -> Disk:
         """What the file system has, from memory; a disk that cannot tell has what it had."""

@@ -18,8 +18,8 @@ from flyfs.core.grid import ByteRange
 from flyfs.core.ids import PieceIndex
 from flyfs.core.manifest import Manifest
 from flyfs.store import effects
+from flyfs.store.faults import ENDS_EARLY, UNKNOWN, fault_of, unreadable
 from flyfs.store.page_cache import read_into_cache, read_whole
-from flyfs.store.proof import ENDS_EARLY, UNKNOWN, fault_of, unreadable
 
 T = TypeVar("T")
 
@@ -29,6 +29,27 @@ READERS = 8
 
 class PiecesLost(Corrupt):
     """Pieces that were held turned out damaged, or went meanwhile: they are no *have* any more, and can be fetched again."""
+
+
+class Proofs(Protocol):
+    """What has to be proved of a blob, and what came of it."""
+
+    @property
+    def unproved(self) -> Bitmap:
+        """Pieces that have to be proved before they are served; some of them may not be held."""
+        ...
+
+    def doubted(self, pieces: Iterable[PieceIndex]) -> None:
+        """They have to be proved again."""
+        ...
+
+    def proved(self, piece: PieceIndex) -> None:
+        """It is right."""
+        ...
+
+    def damaged(self, piece: PieceIndex, reason: str) -> None:
+        """It is not: it must not be a *have* any more."""
+        ...
 
 
 class Held(Protocol):
@@ -50,8 +71,8 @@ class Held(Protocol):
         ...
 
     @property
-    def unproved(self) -> Bitmap:
-        """Those of them that have to be proved before (and maybe others)."""
+    def proofs(self) -> Proofs:
+        """Which of them have to be proved before."""
         ...
 
     @property
@@ -61,18 +82,6 @@ class Held(Protocol):
 
     def use(self, pieces: range) -> AbstractContextManager[object]:
         """Keeps the descriptor, and what is held of ``pieces``."""
-        ...
-
-    def pieces_doubted(self, pieces: Iterable[PieceIndex]) -> None:
-        """They have to be proved again."""
-        ...
-
-    def piece_proved(self, piece: PieceIndex) -> None:
-        """It is right."""
-        ...
-
-    def piece_damaged(self, piece: PieceIndex, reason: str) -> None:
-        """It is not: it must not be a *have* any more."""
         ...
 
 
@@ -108,19 +117,19 @@ class Reader:
             await self._prove(held, fd, pieces)
             with suppress(OSError):  # one of them is damaged, or the fault passes
                 return await self._in_thread(call, fd)
-            held.pieces_doubted(map(PieceIndex, pieces))
+            held.proofs.doubted(map(PieceIndex, pieces))
             await self._prove(held, fd, pieces)
             try:
                 return await self._in_thread(call, fd)
             except OSError as error:
                 for piece in map(PieceIndex, pieces):
-                    held.piece_damaged(piece, unreadable(error))
+                    held.proofs.damaged(piece, unreadable(error))
                 raise _lost(held, pieces) from error
 
     async def _prove(self, held: Held, fd: int, pieces: range) -> None:
         """Proves those of ``pieces`` that have to be. Raises PiecesLost."""
         for piece in map(PieceIndex, pieces):
-            while piece in held.have and piece in held.unproved:
+            while piece in held.have and piece in held.proofs.unproved:
                 flight = self._proofs.get((id(held), piece))
                 if flight is None:
                     await self._prove_piece(held, fd, piece)
@@ -142,16 +151,16 @@ class Reader:
         finally:
             del self._proofs[id(held), piece]
             flight.set()
-        if piece not in held.unproved:  # dropped meanwhile, and written again
+        if piece not in held.proofs.unproved:  # dropped meanwhile, and written again
             return
         if fault is None:
-            held.piece_proved(piece)
+            held.proofs.proved(piece)
         else:
-            held.piece_damaged(piece, fault)
+            held.proofs.damaged(piece, fault)
 
     async def _restore_length(self, held: Held, fd: int) -> None:
         """Somebody cut the file. Only one of the blob's size is a blob's file, but then what is behind the cut reads as zeros."""
-        held.pieces_doubted(tuple(held.have))
+        held.proofs.doubted(tuple(held.have))
         with suppress(OSError):
             await trio.to_thread.run_sync(effects.restore_length, fd, held.blob.size, limiter=self._threads)
 

@@ -14,7 +14,7 @@ from flyfs.core.blob import Blob
 from flyfs.core.errors import Unavailable
 from flyfs.core.grid import MIB, ByteRange
 from flyfs.core.ids import PieceIndex
-from flyfs.store.proof import UNKNOWN, fault_of, unreadable
+from flyfs.store.faults import UNKNOWN, fault_of, unreadable
 from flyfs.store.store import Store
 from flyfs.store.stored_blob import StoredBlob
 
@@ -134,10 +134,10 @@ class _Scrub:
         self.result.pieces += 1
         self.result.done_bytes += len(place)
         if fault is None:
-            stored.piece_proved(piece)
+            stored.proofs.proved(piece)
         else:
             self.result.damaged += 1
-            stored.piece_damaged(piece, fault)
+            stored.proofs.damaged(piece, fault)
             await self.tell(Damage(stored.blob, piece, fault))
 
     async def _tell_progress(self, done_bytes: int) -> None:

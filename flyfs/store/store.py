@@ -30,7 +30,7 @@ from flyfs.store.services import StoreServices
 from flyfs.store.space import Space, StoreStatistics
 from flyfs.store.stored_blob import StoredBlob
 from flyfs.store.sync_loop import SyncLoop
-from flyfs.store.trust import BlobTrust, CleanBlob, Trust
+from flyfs.store.trust import BlobTrust, Trust
 from flyfs.store.unread_pages import MEMORY_SHARE, UnreadPages
 from flyfs.store.write_order import BATCH_BYTES, WriteOrder
 from flyfs.store.write_queue import WriteQueue, unsynced_limit_bytes
@@ -119,7 +119,7 @@ class Store:
         try:
             async with trio.open_nursery() as nursery:
                 can_punch = await trio.to_thread.run_sync(opened.can_punch)
-                trust = Trust(verify, await trio.to_thread.run_sync(_take_clean_record, opened))
+                trust = Trust(verify, await trio.to_thread.run_sync(opened.take_clean_record))
                 store = cls(opened, nursery, trust, limit_bytes=limit_bytes, can_punch=can_punch)
                 for found in await trio.to_thread.run_sync(opened.scan):
                     store._catalogue.add(found.blob, found.used_bytes, used_at_s=found.used_at_s)
@@ -383,23 +383,7 @@ class Store:
 
     def _leave_records(self, clean: bool) -> None:
         """In a thread, when nothing is written any more: what the next start wants to know."""
-        try:
-            self._directory.tell_used(self._catalogue.found())
-        except OSError as error:
-            _log.warning("store.times.failed", reason=error.strerror)
-        if not clean:
-            return
-        try:
+        self._directory.tell_used(self._catalogue.found())
+        if clean:
             blob_ids = [blob_id for blob_id, _ in self._catalogue.by_age()]
             self._directory.leave_clean_record(self._trust.record(blob_ids, self._directory.stamp_of))
-        except OSError as error:  # then the next start proves again what it serves
-            _log.warning("store.record.failed", reason=error.strerror)
-
-
-def _take_clean_record(directory: CacheDirectory) -> list[CleanBlob]:
-    """In a thread."""
-    try:
-        return directory.take_clean_record()
-    except OSError as error:
-        _log.warning("store.record.stuck", reason=error.strerror)
-        return []

@@ -14,6 +14,7 @@ from flyfs.store.arrivals import Arrivals
 from flyfs.store.blob_files import BlobFiles
 from flyfs.store.coldness import Coldness
 from flyfs.store.drops import Drops
+from flyfs.store.proofs import Proofs
 from flyfs.store.reader import PiecesLost
 from flyfs.store.services import StoreServices
 from flyfs.store.trust import BlobTrust
@@ -42,8 +43,7 @@ class StoredBlob:
         self.durable = durable
         self.manifest = manifest
         self.unread: dict[PieceIndex, int] = {}
-        self._trust = trust
-        self._ready = durable.without(trust.unproved)  # what may be served at once; less than ``have`` while some are unproved
+        self.losses = 0
         self._size = files.blob.size
         self._piece_size = files.blob.piece_size
         self._files = files
@@ -55,7 +55,8 @@ class StoredBlob:
         self._coldness = Coldness(durable)
         self._arrivals = Arrivals(self, services)
         self.drops = Drops(self, self._uses, self._coldness, services)
-        self.losses = 0  # pieces: what was read at a place before and after one may be of two writes
+        self.proofs = Proofs(self, durable, trust, services)
+        self._ready = self.proofs.ready
         self._dropped = False
 
     # -- reading ----------------------------------------------------------------------------------------------------
@@ -166,35 +167,6 @@ class StoredBlob:
         for piece in range(offset // self._piece_size, -(-(offset + size) // self._piece_size)):
             if piece in self.unread:
                 self._services.unread_pages.piece_used(self, PieceIndex(piece))
-
-    # -- proving ------------------------------------------------------------------------------------------------------
-
-    @property
-    def unproved(self) -> Bitmap:
-        """Pieces that have to be proved before they are served; some of them may not even be held."""
-        return self._trust.unproved
-
-    def pieces_doubted(self, pieces: Iterable[PieceIndex]) -> None:
-        """The disk failed on them: they have to be proved again."""
-        for piece in pieces:
-            if piece in self.have:
-                self._ready.discard(piece)
-                self._trust.doubt(piece)
-
-    def piece_proved(self, piece: PieceIndex) -> None:
-        """It is right: it can be served."""
-        self._trust.proved(piece)
-        if piece in self.have:
-            self._ready.add(piece)
-
-    def piece_damaged(self, piece: PieceIndex, reason: str) -> None:
-        """It is not what it should be: it goes, and stays unproved until it is written again, whatever its mark says."""
-        if piece not in self.have:
-            return
-        self._services.trust.damaged += 1
-        _log.warning("store.piece.damaged", blob=self.blob.id, piece=piece, reason=reason)
-        self._trust.doubt(piece)
-        self.drops.pieces_damaged((piece,))
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
@@ -370,31 +342,23 @@ class StoredBlob:
 
     def piece_came(self, piece: PieceIndex) -> None:
         """Its bytes are right, and in their place: it is a *have*."""
-        self._trust.proved(piece)
+        self.proofs.proved(piece)
         self.hold(piece)
 
     def hold(self, piece: PieceIndex) -> None:
         """It is a *have*, and warm. All that changes ``have`` goes through here and through ``forget``."""
         self.have.add(piece)
-        if piece not in self._trust.unproved:
-            self._ready.add(piece)
+        self.proofs.held(piece)
         self._coldness.used(piece, piece)
 
     def forget(self, piece: PieceIndex) -> None:
         """It is no *have*."""
         self.losses += 1
-        self._trust.changed()
         self.have.discard(piece)
-        self._ready.discard(piece)
+        self.proofs.gone(piece)
         self._coldness.gone(piece)
         if self.unread:
             self._services.unread_pages.piece_used(self, piece)
-
-    def data_changes(self) -> None:
-        """Something is about to be written to its data file."""
-        self._trust.changed()
-        if self._files.is_cut:  # behind our back; a write may extend it, and then zeros would stand where pieces were
-            self.pieces_doubted(tuple(self.have))
 
     def drop(self) -> None:
         """It is gone from the store; descriptors close with the last user."""

@@ -11,8 +11,8 @@ from flyfs.core.bitmap import runs_of
 from flyfs.core.errors import Corrupt, Stale, Unavailable
 from flyfs.core.ids import BlobId, PieceIndex
 from flyfs.core.manifest import SignedDigests
+from flyfs.store.faults import expected_of
 from flyfs.store.page_cache import drop_pages
-from flyfs.store.proof import expected_of
 from flyfs.store.stored_blob import StoredBlob
 from flyfs.store.unread_pages import DropPages, UnreadPages
 from flyfs.store.uses import Use

@@ -174,7 +174,7 @@ def test_a_daemon_that_has_the_cache_does_it(host: Host) -> None:
         assert [json.loads(line)["in_use"] for line in out.splitlines()] == [False, False]
         assert host.run("cache", "ls", "--cache", cache)[1].startswith(f"{cache}: 26.0 KiB of 1.0 MiB in 2 blobs\n")
         damage(Path(cache), B, 3)
-        status, out, err = host.run("cache", "verify")
+        status, out, err = host.run("cache", "verify", "--cache", cache)
         assert (status, out.splitlines()[-1]) == (1, f"{cache}: 7 pieces of 2 blobs, 26.0 KiB: 1 damaged")
         assert host.run("cache", "rm", A.id, "--cache", cache)[0] == 0
         assert host.run("cache", "gc", "--to", "0", "--cache", cache) == (

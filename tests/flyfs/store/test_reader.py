@@ -16,9 +16,9 @@ from flyfs.core.errors import StoreFull
 from flyfs.core.ids import PieceIndex
 from flyfs.core.verify import Verify
 from flyfs.store import reader
+from flyfs.store.faults import fault_of
 from flyfs.store.open_blobs import OpenBlobs
 from flyfs.store.page_cache import PageCache
-from flyfs.store.proof import fault_of
 from flyfs.store.reader import PiecesLost
 from flyfs.store.store import Store
 from flyfs.store.stored_blob import StoredBlob
@@ -205,7 +205,7 @@ async def test_a_piece_that_nobody_vouches_for_cannot_be_proved(
     async with Store.open(tmp_path) as store:
         stored = await store.create(BLOB)
         await stored.write_piece(PieceIndex(0), piece_of(BLOB, 0), proved=True)
-        stored.pieces_doubted([PieceIndex(0), PieceIndex(1)])
+        stored.proofs.doubted([PieceIndex(0), PieceIndex(1)])
         with pytest.raises(PiecesLost):
             await stored.read(0, 1)
         assert (held(stored), store.statistics().damaged) == ([], 1)
@@ -308,7 +308,7 @@ async def unproved_of(directory: Path, **how: Any) -> list[int]:
     async with Store.open(directory, **how) as store:
         stored = store.find(BLOB.id)
         assert stored is not None
-        return list(stored.unproved)
+        return list(stored.proofs.unproved)
 
 
 async def test_a_crash_leaves_no_record_of_a_clean_stop(tmp_path: Path, mock_clock: MockClock) -> None:

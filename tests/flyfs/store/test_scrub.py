@@ -18,8 +18,8 @@ from flyfs.core.grid import KIB
 from flyfs.core.ids import PieceIndex
 from flyfs.core.verify import Verify
 from flyfs.store import scrub as scrubbing
+from flyfs.store.faults import UNKNOWN, WRONG_BYTES
 from flyfs.store.page_cache import PageCache
-from flyfs.store.proof import UNKNOWN, WRONG_BYTES
 from flyfs.store.scrub import REST, Damage, Progress, scrub
 from flyfs.store.store import Store
 from flyfs.store.stored_blob import StoredBlob
@@ -71,7 +71,7 @@ async def test_what_is_right_stays_and_is_proved(tmp_path: Path, mock_clock: Moc
         assert (result.blobs, result.pieces, result.done_bytes, result.damaged) == (2, 9, A.size + B.size, 0)
         assert heard.damage == []
         assert heard.progress[-1] == Progress(A.size + B.size, A.size + B.size)
-        assert (list(a.unproved), list(b.unproved)) == ([], [])
+        assert (list(a.proofs.unproved), list(b.proofs.unproved)) == ([], [])
         assert store.blob_ids() == [A.id, B.id], "looking at a blob makes it no younger"
     async with Store.open(tmp_path) as store:
         assert store.blob_ids() == [A.id, B.id]

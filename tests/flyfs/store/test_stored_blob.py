@@ -17,9 +17,9 @@ from flyfs.core.ids import PieceIndex
 from flyfs.core.manifest import Fork
 from flyfs.store import effects
 from flyfs.store.blob_files import BlobFiles
+from flyfs.store.faults import Expected
 from flyfs.store.open_blobs import OpenBlobs
 from flyfs.store.page_cache import BUFFER_BYTES
-from flyfs.store.proof import Expected
 from flyfs.store.reader import PiecesLost
 from flyfs.store.space import REFUSED_FOR_S
 from flyfs.store.store import Store

@@ -157,7 +157,7 @@ async def test_a_supernode_whose_disk_is_damaged_asks_the_origin_again_for_that_
         await until(lambda: feed.stored.durable.count == PIECES)
         (data,) = (tmp_path / "supernode").glob("blobs/*/*/data")
         damage(data, 1)
-        feed.stored.pieces_doubted(tuple(feed.stored.have))  # as after a crash
+        feed.stored.proofs.doubted(tuple(feed.stored.have))  # as after a crash
 
         async with world.peer("another") as peer:
             assert await peer.content(url) == content

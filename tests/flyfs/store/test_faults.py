@@ -9,8 +9,8 @@ import pytest
 from flyfs.core.grid import KIB
 from flyfs.core.ids import PieceIndex
 from flyfs.core.manifest import piece_digest
-from flyfs.store import proof
-from flyfs.store.proof import ENDS_EARLY, WRONG_BYTES, Expected, fault_of, pieces_on_disk, unreadable
+from flyfs.store import faults
+from flyfs.store.faults import ENDS_EARLY, WRONG_BYTES, Expected, fault_of, pieces_on_disk, unreadable
 
 CONTENT = os.urandom(700 * KIB + 123)
 
@@ -71,7 +71,7 @@ def test_a_disk_that_fails_is_told(fd: int, monkeypatch: pytest.MonkeyPatch) -> 
     def refuse(*_: object) -> int:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(proof.os, "preadv", refuse)
+    monkeypatch.setattr(faults.os, "preadv", refuse)
     with pytest.raises(OSError, match="Input/output") as caught:
         fault_of(fd, 0, 1, b"")
     assert unreadable(caught.value) == "the disk cannot read it: Input/output error"

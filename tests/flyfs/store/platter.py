@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from flyfs.core.ids import BlobId
-from flyfs.store import effects, read_back
+from flyfs.core.manifest import piece_digest
+from flyfs.store import effects, faults
 
 _EFFECTS = (
     "create_file", "make_directory", "write_at", "write_run", "punch_hole", "set_length", "sync_data", "sync_entries", "rename",
@@ -225,7 +226,7 @@ class Recorder:
         for name in _EFFECTS:
             patch.setattr(effects, name, getattr(self, f"_{name}"))
         patch.setattr(effects, "start_writeback", lambda *_: None)  # changes nothing that a cut could tell
-        patch.setattr(read_back, "read_past_cache", self._read_past_cache)
+        patch.setattr(faults, "fault_of", self._fault_of)
 
     def _file(self, fd: int) -> File:
         return self._files[os.fstat(fd).st_ino]
@@ -299,10 +300,11 @@ class Recorder:
             self.write_down(Named(*self._place(directory_fd, name), None))
             _REMOVE_FILE(directory_fd, name)
 
-    def _read_past_cache(self, direct: int, start: int, stop: int) -> bytes:
+    def _fault_of(self, direct: int, start: int, stop: int, digest: bytes) -> str | None:
         with self._one:
             self.write_down(ReadBack(self._file(direct)))
-            return self._disk.contents[self._file(direct)].on_disk()[start:stop]
+            data = self._disk.contents[self._file(direct)].on_disk()[start:stop]
+        return None if piece_digest(data) == digest else faults.WRONG_BYTES
 
 
 _CREATE_FILE: Any = effects.create_file

@@ -199,6 +199,6 @@ class OpenFiles:
 
 
 def _moved(blob: OpenBlob) -> int:
-    """A number that changes when bytes come, kept or not."""
+    """A number that changes when pieces come, kept or not."""
     figures = blob.figures()
-    return figures.have_pieces + figures.origin_bytes + figures.peer_bytes + figures.supernode_bytes
+    return figures.have_pieces + figures.came_pieces

@@ -19,6 +19,11 @@ class BlobFigures(Protocol):
         ...
 
     @property
+    def came_pieces(self) -> int:
+        """Pieces that were verified since the blob was first used, kept or not: tells whether anything moves."""
+        ...
+
+    @property
     def origin_bytes(self) -> int:
         """Bytes fetched from the origin by this process."""
         ...

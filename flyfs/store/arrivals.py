@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 
 
 class Arrivals:
-    """What comes of one blob."""
+    """What comes of one blob.
+
+    Attributes:
+        proved_pieces: how many came and were right, kept or not.
+    """
 
     def __init__(self, stored: "StoredBlob", services: StoreServices) -> None:
+        self.proved_pieces = 0
         self._stored = stored
         self._services = services
         self._writes: dict[PieceIndex, trio.Event] = {}  # set when they have ended
@@ -45,6 +50,7 @@ class Arrivals:
             stored.manifest.prove(piece, data)
         if len(data) != length:
             raise ValueError(f"piece {piece} of blob {stored.blob.id} has {length} bytes, not {len(data)}")
+        self.proved_pieces += 1
         ended = self._writes[piece] = trio.Event()
         with stored.use():
             try:

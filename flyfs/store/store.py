@@ -13,7 +13,7 @@ import trio
 
 from flyfs.core.bitmap import Bitmap
 from flyfs.core.blob import Blob
-from flyfs.core.errors import Corrupt, StoreFull
+from flyfs.core.errors import Corrupt, StoreFull, Unavailable
 from flyfs.core.ids import BlobId, PeerId
 from flyfs.core.manifest import Manifest
 from flyfs.core.verify import Verify
@@ -348,7 +348,11 @@ class Store:
                     _log.debug("store.blob.evicted", blob=blob_id)
                     await self.drop(blob_id)
             case DropPieces(blob_id, size_bytes):
-                stored = self._shrinking = self._load(blob)
+                try:
+                    stored = self._shrinking = self._load(blob)
+                except Unavailable as error:  # no descriptor is left: then it keeps its pieces for now
+                    _log.debug("store.eviction.failed", blob=blob_id, reason=error.message)
+                    return
                 if stored is not None:
                     freed_bytes = await stored.drops.drop_coldest(size_bytes)
                     _log.debug("store.pieces.evicted", blob=blob_id, freed_bytes=freed_bytes)

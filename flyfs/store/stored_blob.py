@@ -34,7 +34,7 @@ class StoredBlob:
         durable: pieces that survive one.
         manifest: the digests that are known.
         unread: what was fetched ahead, and not read or sent since (``UnreadPages``).
-        drops: what is on its way out.
+        arrivals, drops: what is on its way here, and out.
     """
 
     def __init__(self, files: BlobFiles, durable: Bitmap, manifest: Manifest, trust: BlobTrust, services: StoreServices) -> None:
@@ -53,7 +53,7 @@ class StoredBlob:
         self._listeners: dict[object, Listener] = {}
         self._uses = Uses()
         self._coldness = Coldness(durable)
-        self._arrivals = Arrivals(self, services)
+        self.arrivals = Arrivals(self, services)
         self.drops = Drops(self, self._uses, self._coldness, services)
         self.proofs = Proofs(self, durable, trust, services)
         self._ready = self.proofs.ready
@@ -194,12 +194,12 @@ class StoredBlob:
             Stale: the blob was dropped.
             ValueError: the grid has no such piece, or a proved one has another length.
         """
-        if await self._arrivals.write(piece, data, proved=proved, demand=demand):
+        if await self.arrivals.write(piece, data, proved=proved, demand=demand):
             self._tell(piece, durable=False)
 
     def piece_demanded(self, piece: PieceIndex) -> None:
         """A reader is blocked on it: where it waits to be written, it goes before others."""
-        self._arrivals.demanded(piece)
+        self.arrivals.demanded(piece)
 
     @property
     def lacks_files(self) -> bool:
@@ -211,7 +211,7 @@ class StoredBlob:
 
     def is_written(self, piece: PieceIndex) -> bool:
         """Whether it is being written, or waits to be."""
-        return piece in self._arrivals
+        return piece in self.arrivals
 
     # -- letting pieces go --------------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ class BlobFigures:
     """What became of a blob on this peer; bytes since the file was opened."""
 
     have_pieces: int
+    came_pieces: int
     origin_bytes: int
     peer_bytes: int
     supernode_bytes: int
@@ -131,6 +132,7 @@ class OpenBlob:
         """For extended attributes."""
         return BlobFigures(
             have_pieces=self._stored.have.count,
+            came_pieces=self._stored.arrivals.proved_pieces,
             origin_bytes=0,
             peer_bytes=self._download.bytes_from["peers"],
             supernode_bytes=self._download.bytes_from["supernode"],

@@ -254,7 +254,11 @@ class Swarm:
         if blob_id not in self._joined:
             return
         running = self._downloads.get(blob_id)
-        stored = running.download.stored if running is not None else self._store.look(blob_id)
+        try:
+            stored = running.download.stored if running is not None else self._store.look(blob_id)
+        except Unavailable as error:  # whoever asks us for it will hear that it is not held
+            log.debug("swarm.loss.untold", blob=blob_id, reason=error.message)
+            return
         if stored is None:
             self._joined.discard(blob_id)
             await self.session.tell(Leave(blob_id=blob_id))

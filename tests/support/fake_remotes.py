@@ -22,6 +22,7 @@ _BUFFER = memoryview(bytearray(MIB))
 @dataclass(slots=True, kw_only=True)
 class FakeFigures:
     have_pieces: int = 0
+    came_pieces: int = 0
     origin_bytes: int = 0
     peer_bytes: int = 0
     supernode_bytes: int = 0
@@ -56,6 +57,7 @@ class FakeBlob:
 
     def figures(self) -> FakeFigures:
         self._figures.have_pieces = self._remotes.have_pieces.get(self._name, len(self.blob.grid))
+        self._figures.came_pieces = self._remotes.came_pieces.get(self._name, 0)
         self._figures.digest = self._remotes.digests.get(self._name)
         return self._figures
 
@@ -85,6 +87,7 @@ class FakeRemotes:
         self.hidden: set[str] = set()
         """Names that listings leave out."""
         self.have_pieces: dict[str, int] = {}
+        self.came_pieces: dict[str, int] = {}
         self.digests: dict[str, str] = {}
         self.lists_sizes = True
         self.lists_times = True

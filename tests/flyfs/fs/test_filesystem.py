@@ -614,6 +614,9 @@ async def test_a_read_fails_within_the_deadline_then_within_half_a_second_until_
     assert await seconds_until_unavailable(read) == pytest.approx(0.45)
     mount.remotes.have_pieces["a"] = 1
     assert await seconds_until_unavailable(read) == pytest.approx(DEADLINE_S - 0.45)
+    assert await seconds_until_unavailable(read) == pytest.approx(0.45)
+    mount.remotes.came_pieces["a"] = 1  # which could not be kept
+    assert await seconds_until_unavailable(read) == pytest.approx(DEADLINE_S - 0.45)
 
 
 async def test_opens_share_one_blob_that_the_last_release_closes(autojump_clock: MockClock, mount: Mount) -> None:

@@ -26,7 +26,17 @@ def pieces(*numbers: int) -> list[PieceIndex]:
 
 
 def allocated(stored: StoredBlob) -> int:
-    return os.fstat(stored.fileno).st_blocks * 512
+    """Bytes of the data file that are no hole."""
+    fd, size = stored.fileno, stored.blob.size
+    total = stop = 0
+    while stop < size:
+        try:
+            start = os.lseek(fd, stop, os.SEEK_DATA)
+        except OSError:  # nothing but a hole is left
+            break
+        stop = os.lseek(fd, start, os.SEEK_HOLE)
+        total += stop - start
+    return total
 
 
 def data_in(directory: Path, stored: StoredBlob) -> bytes:

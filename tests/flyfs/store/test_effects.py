@@ -38,3 +38,15 @@ def test_write_back_is_a_hint_that_a_kernel_may_not_know(tmp_path: Path) -> None
     os.close(writing)
     with pytest.raises(OSError, match="Bad file descriptor"):
         effects.start_writeback(writing, 0, 9000)
+
+
+def test_a_hole_is_punched_or_the_reason_told(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 3 * 4096)
+    with path.open("rb+") as file:
+        effects.punch_hole(file.fileno(), 4096, 2 * 4096)
+        assert path.read_bytes() == b"x" * 4096 + bytes(4096) + b"x" * 4096
+        effects.punch_hole(file.fileno(), 2 * 4096, 99 * 4096)
+        assert path.stat().st_size == 3 * 4096
+    with path.open("rb") as file, pytest.raises(OSError, match="Bad file descriptor"):
+        effects.punch_hole(file.fileno(), 0, 4096)

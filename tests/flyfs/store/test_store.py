@@ -12,7 +12,7 @@ import structlog.testing
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from flyfs.core.errors import ConfigError, Stale, StoreFull
+from flyfs.core.errors import ConfigError, Stale, StoreFull, Unavailable
 from flyfs.core.ids import PieceIndex
 from flyfs.store import effects, space
 from flyfs.store.blob_files import BlobFiles, directory_of
@@ -543,6 +543,25 @@ async def test_pages_of_a_blob_that_is_gone_are_left_alone(tmp_path: Path, mock_
         await wait_all_tasks_blocked(0.01)
         assert not stored.unread
         await fill(await store.create(a_blob(name="other")))
+
+
+async def test_a_process_without_descriptors_evicts_nothing_it_would_have_to_open(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise Unavailable("Too many open files")
+
+    async with Store.open(tmp_path) as store:
+        await fill(await store.create(a_blob(40)))
+    monkeypatch.setattr(BlobFiles, "load", refuse)
+    async with Store.open(tmp_path, limit_bytes=40 * PIECE_BYTES) as store:
+        other = await store.create(a_blob(name="b"))
+        with pytest.raises(StoreFull):
+            await fill(other)
+        monkeypatch.undo()
+        mock_clock.jump(REFUSED_FOR_S)
+        await fill(other)
+        assert len(store.blob_ids()) == 2
 
 
 async def test_a_lower_limit_is_kept_from_the_start_on(tmp_path: Path, mock_clock: MockClock) -> None:

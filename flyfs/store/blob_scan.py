@@ -83,7 +83,7 @@ def _places(blobs_fd: int) -> Iterator[_Place]:
         except OSError:  # no directory of ours
             continue
         try:
-            with os.scandir(fd) as entries:
+            with suppress(OSError), os.scandir(fd) as entries:  # what cannot be listed now is passed by
                 for entry in entries:
                     if entry.name.startswith(above) and (blob_id := _blob_id(entry.name)) is not None:
                         yield entry.inode(), blob_id, entry.is_dir(follow_symlinks=False)

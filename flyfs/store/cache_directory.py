@@ -70,14 +70,22 @@ class CacheDirectory:
         self._lock.close()
 
     def scan(self) -> list[FoundBlob]:
-        """All blobs, the least recently used first. What is no blob, or has a damaged head, is set aside. Raises OSError."""
+        """All blobs, the least recently used first. What is no blob, or has a damaged head, is set aside, if it can be now.
+
+        Raises:
+            ConfigError: the directory cannot be read.
+        """
         found: list[FoundBlob] = []
-        for one in scan_blobs(self.blobs_fd, free_unmarked):
-            match one:
-                case FoundBlob():
-                    found.append(one)
-                case NoBlob(blob_id):
-                    self.set_aside(blob_id)
+        try:
+            for one in scan_blobs(self.blobs_fd, free_unmarked):
+                match one:
+                    case FoundBlob():
+                        found.append(one)
+                    case NoBlob(blob_id):
+                        with suppress(OSError):
+                            self.set_aside(blob_id)
+        except OSError as error:
+            raise ConfigError(f"cannot read the cache directory {self.path}: {error.strerror}") from error
         return sorted(found, key=lambda one: one.used_at_s)
 
     def take_clean_record(self) -> list[CleanBlob]:

@@ -117,11 +117,12 @@ class Store:
         failure: Exception | None = None
         opened = await trio.to_thread.run_sync(CacheDirectory, directory, owner)
         try:
+            can_punch = await trio.to_thread.run_sync(opened.can_punch)
+            trust = Trust(verify, await trio.to_thread.run_sync(opened.take_clean_record))
+            blobs = await trio.to_thread.run_sync(opened.scan)
             async with trio.open_nursery() as nursery:
-                can_punch = await trio.to_thread.run_sync(opened.can_punch)
-                trust = Trust(verify, await trio.to_thread.run_sync(opened.take_clean_record))
                 store = cls(opened, nursery, trust, limit_bytes=limit_bytes, can_punch=can_punch)
-                for found in await trio.to_thread.run_sync(opened.scan):
+                for found in blobs:
                     store._catalogue.add(found.blob, found.used_bytes, used_at_s=found.used_at_s)
                 nursery.start_soon(store.sync_loop.run)
                 nursery.start_soon(store._writer.run)

@@ -1,8 +1,10 @@
 """What lies in a cache directory, seen from outside."""
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,6 +70,24 @@ def test_names_of_blobs_without_one_are_told_and_nothing_else_is(tmp_path: Path,
     (tmp_path / "README").write_text("")
 
     assert set(scan_blobs(blobs_fd)) == {NoBlob(blob.id) for blob in (damaged, headless, file, link)}
+
+
+def test_a_directory_that_cannot_be_listed_costs_nothing_but_its_own_blobs(
+    blobs_fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = sorted((a_blob(name="first"), a_blob(name="second")), key=lambda blob: blob.id)
+    for blob in (first, second):
+        put(blobs_fd, blob, 0)
+    scandir = os.scandir
+
+    def scandir_of_a_bad_disk(fd: int) -> Any:
+        if Path(os.readlink(f"/proc/self/fd/{fd}")).name == first.id[:2]:
+            raise OSError(errno.EIO, "Input/output error")
+        return scandir(fd)
+
+    monkeypatch.setattr(os, "scandir", scandir_of_a_bad_disk)
+
+    assert [one.blob for one in scan_blobs(blobs_fd) if isinstance(one, FoundBlob)] == [second]
 
 
 def test_what_a_directory_holds_is_told_to_who_has_not_opened_it(tmp_path: Path) -> None:

@@ -63,6 +63,11 @@ coverage *args:
     coverage run -m pytest -q {{ args }}
     coverage report --show-missing --skip-covered
 
+# power cuts, lost writes, killed daemons, by the hundred: ten minutes, as root
+[group("test")]
+torture *args:
+    python -m tests.torture {{ args }}
+
 # the main job on real input: origin, mounts, a second reader served by the first
 [group("run")]
 demo:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ _MARK = f"TESTS_OF_THIS_TREE={uuid.uuid4().hex}"
 _OURS = {"flyfs", "flyfs-supernode"}
 _GRACE_S = 3.0
 """A daemon that was told to end may still be writing its last bitmap."""
-_MODULES = {"flyfs", "supernode", "supernode.cli", "flyfs.cli"}
+_MODULES = {"flyfs", "supernode", "supernode.cli", "flyfs.cli", "tests.torture.filling", "tests.torture.recorder"}
 
 
 def pytest_configure() -> None:
@@ -38,7 +39,7 @@ def pytest_configure() -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_stays_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Fails a test that leaves a mount below pytest's directory, or a process of ours; and removes both."""
+    """Fails a test that leaves a mount or a loop device below pytest's directory, or a process of ours; and removes them."""
     base = tmp_path_factory.getbasetemp()
     mounts, processes = _mounts_below(base), _process_ids()
     yield
@@ -47,7 +48,11 @@ def _nothing_stays_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     left = [words for number, words in started.items() if not _ended(number)]
     for mount in reversed(left_mounts):
         subprocess.run(["umount", "--lazy", mount], check=False)
+    left_loops = _loops_below(base)  # most end with their mount
+    for loop in left_loops:
+        subprocess.run(["losetup", "--detach", loop], check=False)
     assert not left_mounts, f"mounts left behind: {left_mounts}"
+    assert not left_loops, f"loop devices left behind: {left_loops}"
     assert not left, f"processes left behind: {left}"
 
 
@@ -55,6 +60,15 @@ def _mounts_below(directory: Path) -> list[str]:
     lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
     places = [line.split(b" ")[4].decode("unicode_escape").encode("latin-1").decode(errors="surrogateescape") for line in lines]
     return [place for place in places if place.startswith(f"{directory}/")]
+
+
+def _loops_below(directory: Path) -> list[str]:
+    found = []
+    for place in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with suppress(FileNotFoundError):  # it ended meanwhile
+            if place.read_text().startswith(f"{directory}/"):
+                found.append(f"/dev/{place.parents[1].name}")
+    return found
 
 
 def _process_ids() -> set[int]:

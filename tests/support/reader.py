@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -229,6 +229,42 @@ class _Reading:
 
             _run_threads([partial(read, number) for number in range(threads)])
         return wrong
+
+    def compare_while_there(self, *, path: str, local: str, seed: int, threads: int, most: int, seconds: float) -> dict[str, Any]:
+        """As ``compare``, until a read fails or time is over: how many reads there were, and those that differ.
+
+        The kernel forgets the pages that were read, so that who serves them is asked again.
+        """
+        wrong: list[list[int]] = []
+        reads = [0] * threads
+        size = os.stat(local).st_size
+        until = time.monotonic() + seconds
+        with open(local, "rb") as model:
+
+            def read(number: int) -> None:
+                chance, descriptor = random.Random(seed * threads + number), -1
+                try:
+                    descriptor = os.open(path, os.O_RDONLY)
+                    while time.monotonic() < until:
+                        length = chance.randint(1, most)
+                        offset = chance.randrange(size - length)
+                        data = os.pread(descriptor, length, offset)
+                        right = os.pread(model.fileno(), length, offset)
+                        if not right.startswith(data):
+                            wrong.append([offset, length])
+                        elif len(data) < length:  # a read that fails in the middle is short first
+                            os.pread(descriptor, length - len(data), offset + len(data))
+                            wrong.append([offset + len(data), 0])
+                        reads[number] += 1
+                        os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_DONTNEED)
+                except OSError:
+                    pass  # whoever serves it is gone
+                finally:
+                    with suppress(OSError):  # as above, or it never was open
+                        os.close(descriptor)
+
+            _run_threads([partial(read, number) for number in range(threads)])
+        return {"reads": sum(reads), "wrong": wrong}
 
     def together(self, path: str, threads: int) -> list[str]:
         """The digests that so many readers get who begin at once; half of them pass by the page cache."""

@@ -5,8 +5,12 @@ from pathlib import Path
 
 import trio
 
+from flyfs.core.bitmap import Bitmap
+from flyfs.core.blob import Blob
 from flyfs.core.ids import PieceIndex
+from flyfs.store.blob_files import DurablePieces
 from flyfs.store.store import Store
+from flyfs.wire.records import decode_record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,4 +55,14 @@ async def _read(cache: Path) -> list[StoredFile]:
                         place = blob.grid.range_of(PieceIndex(index))
                         pieces[place.start] = bytes(await stored.read(place.start, len(place)))
             found.append(StoredFile(url=blob.url, size=blob.size, pieces=pieces))
+    return found
+
+
+def durable_bytes(cache: Path) -> int:
+    """What a cache directory has for certain, from its marks alone; its owner may be running."""
+    found = 0
+    for place in cache.glob("blobs/*/*/durable"):
+        mark = decode_record(DurablePieces, place.read_bytes())
+        grid = decode_record(Blob, place.with_name("head").read_bytes()).grid
+        found += sum(map(grid.length_of, Bitmap.from_bytes(mark.pieces, len(grid))))
     return found

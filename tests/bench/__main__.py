@@ -14,7 +14,7 @@ from statistics import median
 from types import FrameType
 from typing import NoReturn
 
-from tests.bench import cold, names, under_load, warm
+from tests.bench import cold, names, store, under_load, warm
 from tests.bench.aims import AIMS
 from tests.bench.drawing import bars
 from tests.bench.figures import Judgement, Key, Sample, judge, medians
@@ -22,6 +22,7 @@ from tests.bench.ground import MIB, Ground, prepared_ground
 from tests.bench.machine import describe, load
 from tests.bench.report import show, write_json
 from tests.bench.runner import Group, run_group
+from tests.support.apart import mount_apart
 
 _RESULTS = Path("build/bench")
 _ROUNDS = 5
@@ -37,8 +38,9 @@ def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _arguments(groups: Sequence[Group]) -> argparse.Namespace:
+    names = list(dict.fromkeys(group.name for group in groups))  # some groups share one
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measures flyfs beside its neighbours.")
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"{', '.join(group.name for group in groups)}; all by default")
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"{', '.join(names)}; all by default")
     parser.add_argument("--quick", action="store_true", help="128 MiB instead of 1 GiB, one round: does it run at all?")
     parser.add_argument("--size", type=int, metavar="MIB", help="of the big file: 1024, with --quick 128; at least 16")
     parser.add_argument("--rounds", type=int, help=f"rounds of each measure ({_ROUNDS}; with --quick 1)")
@@ -47,7 +49,7 @@ def _arguments(groups: Sequence[Group]) -> argparse.Namespace:
         "--patience", type=float, metavar="SECONDS", help="how long a round waits for a quiet machine (20; quick: 0)"
     )
     chosen = parser.parse_args()
-    unknown = set(chosen.groups) - {group.name for group in groups}
+    unknown = set(chosen.groups) - set(names)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     chosen.size = chosen.size or (128 if chosen.quick else 1024)
@@ -83,11 +85,12 @@ def _write(
 
 def main() -> int:
     """Measures, shows, writes; gives the exit status: 1 where a contender failed, whatever the figures are."""
-    everything = [*cold.groups(), *warm.groups(), *names.groups(), *under_load.groups()]
+    everything = [*cold.groups(), *warm.groups(), *names.groups(), *under_load.groups(), *store.groups()]
     chosen = _arguments(everything)
     if os.geteuid() != 0:
         print("needs root: it mounts, and sets the kernel's read-ahead", file=sys.stderr)
         return 2
+    mount_apart()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     machine, samples, start_s = describe(), list[Sample](), time.monotonic()

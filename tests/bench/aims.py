@@ -67,6 +67,20 @@ AIMS = [
         direction=">=",
         constant=200.0,
     ),
+    _rate("from a socket to the durable disk: 0.8 x dd conv=fsync", "to durable disk", "flyfs", 0.8, "dd, fsync"),
+    _at_most("bytes written to the disk per byte stored", "to durable disk", "written_per_payload", "", 1.02),
+    _at_most("fetched again after kill -9", "after kill -9", "again_s", "s", 2.0),
+    _at_most("a store of 10,000 blobs opens, cached", "open 10,000 blobs", "warm_s", "s", 1.0),
+    _at_most("a store of 10,000 blobs opens, from disk", "open 10,000 blobs", "cold_s", "s", 1.0),
+    Aim(
+        title="demand reads while the disk is saturated, p99: 2 x idle",
+        key=Key("saturated disk", "flyfs", "busy_p99_ms"),
+        unit="ms",
+        direction="<=",
+        factor=2.0,
+        of=Key("saturated disk", "flyfs", "idle_p99_ms"),
+    ),
+    _at_most("loop lag while the disk is saturated, p99", "saturated disk", "loop_lag_p99_ms", "ms", 10.0),
     _at_most("daemon's memory (VmHWM), the most of all", "memory", "daemon_mib", "MiB", 150.0),
 ]
 """In the order of the table."""

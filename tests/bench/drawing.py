@@ -16,6 +16,8 @@ _SHOWN = (
     "loop_lag_p99_ms",
     "upload_mb_per_s",
     "fetch_mb_per_s",
+    "idle_p99_ms",
+    "busy_p99_ms",
 )
 _UNITS = {"mb_per_s": "MB/s", "reads_per_s": "reads/s", "ms": "ms", "cold_s": "s", "warm_s": "s"}
 _OURS, _THEIRS = "#2563a8", "#a3aab5"

@@ -56,9 +56,9 @@ class Ground:
         return self.scratch / "root"
 
     @contextmanager
-    def directory(self, name: str) -> Iterator[Path]:
-        """A fresh empty directory, removed afterwards."""
-        place = self.scratch / f"{name}-{next(self._numbers)}"
+    def directory(self, name: str, parent: Path | None = None) -> Iterator[Path]:
+        """A fresh empty directory, removed afterwards; below ``scratch`` where no other place is given."""
+        place = (parent or self.scratch) / f"{name}-{next(self._numbers)}"
         place.mkdir()
         try:
             yield place

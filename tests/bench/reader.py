@@ -83,9 +83,9 @@ def _read_pages(path: str, pages: list[int], until_s: float) -> int:
     return len(pages)
 
 
-def latency(path: str, pause_s: float) -> dict[str, float]:
-    """Reads of single pages in random order with pauses, until standard input ends; what the slow ones took."""
-    pages = list(range(os.stat(path).st_size // _PAGE))
+def latency(path: str, pause_s: float, stride_bytes: int = _PAGE) -> dict[str, float]:
+    """Reads of single pages, one of each stride, in random order with pauses, until standard input ends or all were read."""
+    pages = list(range(0, os.stat(path).st_size // _PAGE, stride_bytes // _PAGE))
     random.Random(8).shuffle(pages)
     descriptor = os.open(path, os.O_RDONLY)
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)

@@ -47,7 +47,7 @@ def drop_pages(*paths: str, tolerated_bytes: int = 0) -> None:
 
 
 class LatencyWatch:
-    """Single reads of 4 KiB that go on until ``stop``."""
+    """Single reads of 4 KiB that go on until ``stop``, or until each was done once."""
 
     def __init__(self, child: subprocess.Popen[str]) -> None:
         self._child = child
@@ -57,11 +57,17 @@ class LatencyWatch:
         output, _ = self._child.communicate(timeout=LIMIT_S)  # closes its input, which ends it
         return _figures(output)
 
+    @property
+    def ended(self) -> bool:
+        """Whether each was done."""
+        return self._child.poll() is not None
+
     @classmethod
     @contextmanager
-    def watching(cls, path: str, *, pause_s: float, log: Path) -> Iterator["LatencyWatch"]:
-        """Reads from now on."""
-        with running(_words("latency", {"path": path, "pause_s": pause_s}), log=log, talks=True) as child:
+    def watching(cls, path: str, *, pause_s: float, log: Path, stride_bytes: int = 4096) -> Iterator["LatencyWatch"]:
+        """Reads from now on, a page of each stride."""
+        words = _words("latency", {"path": path, "pause_s": pause_s, "stride_bytes": stride_bytes})
+        with running(words, log=log, talks=True) as child:
             assert child.stdout is not None
             if child.stdout.readline().strip() != "ready":
                 raise ChildFailed(f"cannot read {path}: {log.read_text()[-300:]}")

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flyfs.config.places import mount_name
+from flyfs.control.client import ControlClient, find_daemon
 from tests.bench.ground import Ground, wait_until
 from tests.bench.processes import ChildFailed, descendants, finish, name_of, peak_mib, running
 
@@ -69,6 +71,17 @@ class FlyfsMount:
         """The daemon's own figures, from its control socket."""
         return _status(self.ground, self.mountpoint)
 
+    def control(self) -> ControlClient:
+        """The control socket itself, for who asks often: a command takes a third of a second of a core."""
+        daemon = find_daemon([self.ground.scratch / "run"], mount_name(str(self.mountpoint)))
+        if daemon is None:
+            raise ChildFailed(f"no daemon at {self.mountpoint}")
+        return daemon
+
+    def stored_bytes(self) -> int:
+        """What its store holds."""
+        return int(self.control().status()["store"]["used_bytes"])
+
     def embedded_pids(self) -> list[int]:
         """The supernode that it started for itself, if it did."""
         return [pid for pid in descendants(self.pid) if name_of(pid)]
@@ -79,9 +92,9 @@ class FlyfsMount:
 
 
 @contextmanager
-def a_mount(ground: Ground, supernode: Supernode | None) -> Iterator[FlyfsMount]:
-    """A daemon with a fresh cache; without a supernode it starts its own."""
-    with ground.directory("cache") as cache, ground.mountpoint("flyfs") as mountpoint:
+def a_mount(ground: Ground, supernode: Supernode | None, *, caches: Path | None = None) -> Iterator[FlyfsMount]:
+    """A daemon with a fresh cache, below ``caches`` if given; without a supernode it starts its own."""
+    with ground.directory("cache", caches) as cache, ground.mountpoint("flyfs") as mountpoint:
         words = [str(_BIN / "flyfs"), "mount", str(mountpoint), "--cache", str(cache), "--listen", "127.0.0.1:0"]
         words += ["--supernode", supernode.peers] if supernode is not None else []
         try:

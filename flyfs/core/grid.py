@@ -74,7 +74,10 @@ class PieceGrid:
 
     def length_of(self, piece: PieceIndex) -> int:
         """Bytes in ``piece``; raises ValueError where the grid has no such piece."""
-        return len(self.range_of(piece))
+        left = self.size - piece * self.piece_size
+        if piece < 0 or left <= 0:
+            raise ValueError(f"no piece {piece} in {len(self)}")
+        return min(self.piece_size, left)
 
     def covering(self, start: int, stop: int) -> range:
         """The indexes of the pieces that hold any byte of ``[start, stop)``, clipped to the blob."""

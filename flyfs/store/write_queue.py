@@ -103,6 +103,11 @@ class WriteQueue(Generic[PieceT]):
     def __len__(self) -> int:
         return len(self._places)
 
+    @property
+    def under_way(self) -> int:
+        """Batches that began and have not ended."""
+        return self._under_way
+
     # -- events ---------------------------------------------------------------------------------------------------
 
     def piece_came(self, piece: PieceT) -> None:
@@ -179,24 +184,33 @@ class WriteQueue(Generic[PieceT]):
         return self._bulk_room(unsynced_bytes) + self._max_unsynced_bytes // DEMAND_SHARE
 
     def _begin(self, waiting: dict[PieceT, None], room_bytes: int, *, bulk: bool) -> Batch[PieceT]:
-        left = min(self._batch_bytes, room_bytes)
+        if len(waiting) == 1:  # as long as the disk keeps up with the network
+            (piece,) = waiting
+            self._take(piece)
+            batch = Batch(((piece,),), piece.size, bulk)
+        else:
+            runs = self._take_runs(waiting, min(self._batch_bytes, room_bytes))
+            batch = Batch(runs, sum(piece.size for run in runs for piece in run), bulk)
+        self._under_way += 1
+        self._writing_bytes += batch.size
+        return batch
+
+    def _take_runs(self, waiting: dict[PieceT, None], left: int) -> tuple[tuple[PieceT, ...], ...]:
+        """Runs of ``left`` bytes at most, or of one piece, in the order of files and places."""
         runs: list[tuple[PieceT, ...]] = []
         while waiting and left > 0:
             run = self._run_around(next(iter(waiting)), waiting, left)
-            if runs and sum(piece.size for piece in run) > left:
+            size = sum(piece.size for piece in run)
+            if runs and size > left:
                 break
             for piece in run:
                 self._take(piece)
-                left -= piece.size
+            left -= size
             runs.append(run)
         files: dict[object, int] = {}
         for run in runs:
             files.setdefault(run[0].file, len(files))
-        runs.sort(key=lambda run: (files[run[0].file], run[0].piece))
-        batch = Batch(tuple(runs), sum(piece.size for run in runs for piece in run), bulk)
-        self._under_way += 1
-        self._writing_bytes += batch.size
-        return batch
+        return tuple(sorted(runs, key=lambda run: (files[run[0].file], run[0].piece)))
 
     def _run_around(self, oldest: PieceT, waiting: dict[PieceT, None], left: int) -> tuple[PieceT, ...]:
         """The contiguous pieces of which ``oldest`` is one, those before it first, in at most ``left`` bytes (or it alone)."""

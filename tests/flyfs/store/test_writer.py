@@ -210,7 +210,7 @@ async def test_a_writer_that_stops_ends_what_has_begun_and_refuses_the_rest(
                 nursery.start_soon(desk.write, 1)
                 nursery.start_soon(desk.writer.stop)
                 await wait_all_tasks_blocked()
-                assert desk.outcomes == {}
+                assert (desk.outcomes, desk.writer._ended.is_set()) == ({1: Stale}, False)
                 go_on.set()
         await desk.write(2)
         assert desk.outcomes == {0: True, 1: Stale, 2: Stale}
@@ -233,19 +233,40 @@ async def test_a_cancelled_program_does_not_end_the_writer(tmp_path: Path) -> No
 
 
 async def test_a_bug_in_the_thread_leaves_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
-        raise LookupError("a bug")
+    go_on = threading.Event()
+
+    def broken(fd: int, pieces: Sequence[memoryview], offset: int) -> None:
+        if offset:
+            raise LookupError("a bug")
+        assert go_on.wait(10)
 
     outcomes: dict[int, object] = {}
 
-    async def write_one() -> None:
+    async def write_three() -> None:
         async with a_desk(tmp_path) as desk:
             desk.outcomes = outcomes
             with trio.CancelScope(shield=True):
-                await desk.write(0)
+                async with trio.open_nursery() as nursery:
+                    for piece in range(3):
+                        nursery.start_soon(desk.write, piece)
+                        await wait_all_tasks_blocked()
+                    go_on.set()
 
     monkeypatch.setattr(effects, "write_run", broken)
     with pytest.raises(ExceptionGroup) as caught:
-        await write_one()
-    assert outcomes == {0: Stale}
+        await write_three()
+    assert outcomes == {0: True, 1: Stale, 2: Stale}
     assert caught.group_contains(LookupError, match="a bug")
+
+
+async def test_who_finds_the_disk_idle_writes_by_himself(tmp_path: Path) -> None:
+    unsynced = NothingUnsynced()
+    file = AFile(tmp_path / "data", unsynced)
+    desk = Desk(Writer(WriteQueue(max_unsynced_bytes=1 << 40), unsynced), file, unsynced)  # which does not run
+    await desk.write(3)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await desk.write(4)
+
+    assert (desk.outcomes, file.content(3), file.content(4)) == ({3: True}, bytes_of(3), b"")
+    os.close(file.fileno)

@@ -35,6 +35,8 @@ class StoredBlob:
         manifest: the digests that are known.
         unread: what was fetched ahead, and not read or sent since (``UnreadPages``).
         arrivals, drops: what is on its way here, and out.
+        proofs: what of ``have`` may be served at once.
+        losses: how many pieces it lost so far: what is read at a place before and after one may be of two writes.
     """
 
     def __init__(self, files: BlobFiles, durable: Bitmap, manifest: Manifest, trust: BlobTrust, services: StoreServices) -> None:

@@ -10,7 +10,7 @@ import pytest
 from flyfs.core.errors import Corrupt
 from flyfs.core.ids import BlobId
 from flyfs.core.urls import RemoteUrl
-from flyfs.store import reader
+from flyfs.store import effects, reader
 from flyfs.store.page_cache import PageCache
 from flyfs.store.reader import PiecesLost
 from flyfs.store.store import Store
@@ -69,7 +69,7 @@ async def test_a_data_file_that_is_cut_while_it_is_read_costs_what_was_cut_off(t
         assert data.read_bytes() == content
 
 
-def refusing(*_: Any) -> Any:
+def refusing(*_: Any, **__: Any) -> Any:
     raise OSError(5, "Input/output error")
 
 
@@ -94,6 +94,22 @@ def found_nothing_until(happened: Callable[[], object]) -> Callable[..., Any]:
     """``PageCache.read_nowait`` for pages that are not cached, until something happened: a fast disk is too fast for a probe."""
     read_nowait = PageCache.read_nowait
     return lambda *arguments: read_nowait(*arguments) if happened() else None
+
+
+@pytest.mark.parametrize("call", ["write_run", "write_at", "punch_hole", "set_length", "rename", "sync_data"])
+async def test_a_disk_that_lost_a_piece_and_takes_none_back_is_read_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    async with a_world(tmp_path) as world:
+        url, content, data = await fetched(world)
+        damage(data, 3)
+        async with world.peer() as peer, peer.opened(url) as blob:
+            with monkeypatch.context() as patched:
+                patched.setattr(effects, call, refusing)
+                for at in range(0, len(content), PIECE // 2):
+                    assert await read(blob, at, PIECE // 2) == content[at : at + PIECE // 2]
+            assert await read(blob, 0, PIECES * PIECE) == content
+            assert peer.store.statistics().damaged == 1
 
 
 async def test_a_disk_that_never_gives_back_what_it_was_given_is_an_error_in_the_end(

@@ -70,9 +70,9 @@ class Blob:
         if not 0 <= self.generation < 1 << 64:
             raise ValueError("a generation has 64 bits")
         parts = (self.url, self.principal, self.validator.kind.value, self.validator.value, str(self.size), str(self.generation))
-        hasher = blake3(derive_key_context=_ID_CONTEXT)
+        data = bytearray()
         for part in parts:  # length-prefixed, so that no two lists of parts hash alike
-            data = part.encode("utf-8", "surrogateescape")
-            hasher.update(len(data).to_bytes(8, "little") + data)
-        object.__setattr__(self, "id", BlobId(hasher.hexdigest()))
+            text = part.encode("utf-8", "surrogateescape")
+            data += len(text).to_bytes(8, "little") + text
+        object.__setattr__(self, "id", BlobId(blake3(data, derive_key_context=_ID_CONTEXT).hexdigest()))
         object.__setattr__(self, "grid", PieceGrid(self.size, self.piece_size))

@@ -44,6 +44,11 @@ class PageCache:
         self._cachestat = cachestat
         self._flags = os.RWF_NOWAIT if nowait else 0
 
+    @property
+    def tells(self) -> bool:
+        """Whether what ``read_nowait`` does not give is not in memory, as far as is known by now."""
+        return self._nowait
+
     def read_nowait(self, fd: int, offset: int, size: int) -> memoryview | None:
         """The bytes, where all of them are cached: a view of the process' one static buffer, valid until the next await.
 

@@ -101,6 +101,7 @@ class StoredBlob:
         if not size:
             return b""
         self._mark_used(offset, offset + size)
+        self._doubt_unsynced(offset, offset + size)
         return await self._services.reader.read(self, offset, size)
 
     async def bring_into_page_cache(self, start: int, stop: int) -> None:
@@ -117,12 +118,23 @@ class StoredBlob:
             self._used(start, stop - start)
         self._mark_used(start, stop)
         if not self._covers(self._ready, start, stop - start) or not self._pages.holds_nowait(self.fileno, start, stop):
+            self._doubt_unsynced(start, stop)
             await self._services.reader.bring_into_page_cache(self, start, stop)
 
     def _mark_used(self, start: int, stop: int) -> None:
         if not self._covers(self.have, start, stop - start):
             raise PiecesLost(f"bytes {start} to {stop} of blob {self.blob.id} are not all held")
         self._coldness.used(start // self._piece_size, (stop - 1) // self._piece_size)
+
+    def _doubt_unsynced(self, start: int, stop: int) -> None:
+        """Memory has what no sync covers yet; where it has not, the kernel has written it, or could not and dropped it as clean.
+
+        The next sync will tell, but too late for who reads now.
+        """
+        if self._pages.tells and self.have.count != self.durable.count:
+            pieces = map(PieceIndex, self.blob.grid.covering(start, stop))
+            digest_of = self.manifest.digest_of
+            self.proofs.doubted(piece for piece in pieces if piece not in self.durable and digest_of(piece) is not None)
 
     @property
     def fileno(self) -> int:

@@ -604,3 +604,40 @@ async def test_a_mark_of_a_blob_that_was_dropped_meanwhile_may_fail_unheard(
             go_on.set()
             await store_idles(mock_clock, lambda: not stored.in_use)
     assert [entry["event"] for entry in logs if entry["log_level"] != "info"] == []
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["written", "lost"])
+async def test_what_left_memory_before_it_was_synced_is_proved_before_it_is_served(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob(3))
+        await fill(stored, range(2))
+        await stored.write_piece(TWO, piece_of(stored.blob, 2), proved=True)
+        if lost:  # the disk could not write it, and the kernel needed the memory
+            os.pwrite(stored.fileno, bytes(PIECE_BYTES), PIECE_BYTES)
+        go_cold(stored)
+        monkeypatch.setattr(
+            "flyfs.store.page_cache.PageCache.read_nowait", lambda *_: None
+        )  # a fast disk is too fast for a probe
+
+        assert await stored.read(0, 9) == piece_of(stored.blob, 0)[:9]
+        if lost:
+            with pytest.raises(PiecesLost):
+                await stored.bring_into_page_cache(0, 2 * PIECE_BYTES)
+            assert held(stored) == [0, 2]
+        else:
+            await stored.bring_into_page_cache(0, 2 * PIECE_BYTES)
+            assert held(stored) == [0, 1, 2]
+
+
+async def test_what_nobody_vouches_for_yet_is_served_from_wherever_it_is(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Store.open(tmp_path) as store:
+        stored = await store.create(a_blob(3))
+        await stored.write_piece(ZERO, piece_of(stored.blob, 0), proved=True)
+        go_cold(stored)
+        monkeypatch.setattr("flyfs.store.page_cache.PageCache.read_nowait", lambda *_: None)
+
+        assert await stored.read(0, PIECE_BYTES) == piece_of(stored.blob, 0)

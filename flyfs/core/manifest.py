@@ -5,7 +5,7 @@ Batches are portable: any peer may hand them on, because the signature binds the
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from blake3 import blake3
@@ -58,6 +58,11 @@ class SignedDigests:
         """The pieces this batch speaks of."""
         return range(self.first, self.first + len(self))
 
+    def digest_of(self, piece: int) -> bytes:
+        """The digest that this batch names for one of its pieces."""
+        at = (piece - self.first) * DIGEST_BYTES
+        return self.digests[at : at + DIGEST_BYTES]
+
     def signed_bytes(self) -> bytes:
         """What the signature covers."""
         return digests_to_sign(self.blob_id, self.first, self.digests)
@@ -71,6 +76,11 @@ def digests_to_sign(blob_id: BlobId, first: int, digests: bytes) -> bytes:
 class Fork(Corrupt):
     """Two valid signatures name different digests for one piece: the blob is retired, nobody is struck."""
 
+    def __init__(self, message: str, batches: tuple[SignedDigests, ...] = ()) -> None:
+        super().__init__(message)
+        self.batches = batches
+        """Both, where both are signed: they prove it to others."""
+
 
 class Manifest:
     """The digests known of one blob, with the batches that prove them.
@@ -83,11 +93,14 @@ class Manifest:
         self.pieces = pieces
         self._batches: dict[int, list[SignedDigests]] = {}  # page → batches by first piece
         self._digests: dict[int, bytearray] = {}  # page → 32 bytes for each of its pieces, zero where unknown
+        self.keys: set[bytes] = set()
+        """Whose signatures there are among the batches, or were."""
 
     def add(self, batch: SignedDigests) -> bool:
         """Remembers a verified batch; True where it says something new.
 
-        A batch that covers others replaces them, so a complete page ends as one batch.
+        A batch that covers others replaces them, so a complete page ends as one batch. What another key vouches for already
+        is new all the same: not everybody trusts every key.
 
         Raises:
             ValueError: it is of another blob or leaves the grid.
@@ -104,6 +117,7 @@ class Manifest:
         elif any(known[at:stop]):
             self._refuse_fork(batch, known[at:stop])
         known[at:stop] = batch.digests
+        self.keys.add(batch.key)
         return self._insert(self._batches.setdefault(page, []), batch)
 
     @staticmethod
@@ -114,19 +128,22 @@ class Manifest:
         while stop < len(batches) and batches[stop].pieces.stop <= batch.pieces.stop:
             stop += 1
         covering = (batches[start - 1 : start], batches[start : start + 1])
-        if any(old.first <= batch.first and batch.pieces.stop <= old.pieces.stop for around in covering for old in around):
+        same_key = [old for around in covering for old in around if old.key == batch.key]
+        if any(old.first <= batch.first and batch.pieces.stop <= old.pieces.stop for old in same_key):
             return False
         batches[start:stop] = [batch]
         return True
 
-    @staticmethod
-    def _refuse_fork(batch: SignedDigests, known: bytearray) -> None:
+    def _refuse_fork(self, batch: SignedDigests, known: bytearray) -> None:
         if bytes(known) == batch.digests:
             return
         for offset in range(0, len(known), DIGEST_BYTES):
             old = bytes(known[offset : offset + DIGEST_BYTES])
             if any(old) and old != batch.digests[offset : offset + DIGEST_BYTES]:
-                raise Fork(f"two signed digests for piece {batch.first + offset // DIGEST_BYTES} of blob {batch.blob_id}")
+                piece = PieceIndex(batch.first + offset // DIGEST_BYTES)
+                before = self.batch_for(piece)
+                told = (before, batch) if before is not None else ()
+                raise Fork(f"two signed digests for piece {piece} of blob {batch.blob_id}", told)
 
     def knows(self, batch: SignedDigests) -> bool:
         """Whether every digest of ``batch`` is known already, and the same; such a batch need not be verified again."""
@@ -148,6 +165,15 @@ class Manifest:
         batches = self._batches.get(piece // PAGE_PIECES, [])
         at = bisect_right(batches, int(piece), key=lambda one: one.first)
         return next((batch for batch in reversed(batches[:at]) if piece in batch.pieces), None)
+
+    def vouched_by(self, keys: Collection[bytes]) -> int:
+        """The pieces that one of ``keys`` vouches for, as the number whose bits they are."""
+        found = 0
+        for batches in self._batches.values():
+            for batch in batches:
+                if batch.key in keys:
+                    found |= ((1 << len(batch)) - 1) << batch.first
+        return found
 
     def batches(self, page: int) -> tuple[SignedDigests, ...]:
         """All batches known of one page, by first piece."""

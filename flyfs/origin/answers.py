@@ -63,6 +63,11 @@ class OriginHead:
     length: int | None = None
     ranges_ignored: bool = False
 
+    @property
+    def told_s(self) -> int | None:
+        """Last-Modified as people should see it: none where it lies before 1970, which is no file's time."""
+        return self.modified_s if self.modified_s is not None and self.modified_s >= 0 else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OriginDirectory:

@@ -181,6 +181,20 @@ class OriginClient:
         self._habits.head_was_useless(_origin_of(url))
         return OriginDirectory(url=url)
 
+    async def directory_instead(self, url: RemoteUrl, headers: Mapping[str, str], missing: NotFound) -> OriginAnswer:
+        """What is at ``url`` with a slash, where there is no file of that name; origins that redirect never get here.
+
+        Raises:
+            NotFound: ``missing``, where that is no directory either.
+            Denied, Unavailable: as ``stat``.
+        """
+        if url.is_directory:
+            raise missing
+        try:
+            return await self.stat(url.as_directory(), headers)
+        except NotFound:
+            raise missing from None
+
     async def list(self, url: RemoteUrl, headers: Mapping[str, str]) -> OriginListing:
         """The names in the directory ``url``; one that exists without a listing is empty and says so (``listed``).
 

@@ -88,6 +88,8 @@ class Link:
     def __init__(self, sock: socket.socket, name: str, *, dialled: bool) -> None:
         """``sock`` is connected and tuned (``bulk.tune``); ``name`` is for people; who dialled numbers its requests oddly."""
         self.name = name
+        self.heard_at = trio.current_time()
+        """When something last came from the other side; the middle of a long body does not count."""
         self._parity = 1 if dialled else 0
         self._sock = sock
         self._decoder = FrameDecoder()
@@ -212,6 +214,7 @@ class Link:
         """The next message, its body received where it belongs; None at the end. Raises RemoteProtocolError, or one of LOST."""
         while (envelope := self._decoder.next_message()) is None:
             count = await receive_some(self._sock, self._scratch)
+            self.heard_at = trio.current_time()
             if not count:
                 return None
             self._decoder.feed(self._scratch[:count])
@@ -227,6 +230,7 @@ class Link:
         if pending.into is not None:
             pending.into[: len(early)] = early
         await receive_body(self._sock, pending, len(early), length)
+        self.heard_at = trio.current_time()
 
     def _settle(self, envelope: Envelope) -> bool:
         """Whether this is a reply to a request of ours (perhaps one that was forgotten)."""

@@ -14,7 +14,7 @@ from flyfs.core.remote import Entry
 
 MAJOR = 1
 """A peer of another major version is refused."""
-MINOR = 0
+MINOR = 1
 """A greater minor version may send more messages and trailing fields; both are ignored."""
 
 
@@ -95,6 +95,17 @@ class Ping(Message):
     """Is anybody there? Answered with ``Done``; sent by whoever heard nothing for a while."""
 
     code: ClassVar[int] = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached(Message):
+    """Event from a supernode: whether the address that the receiver gave in ``Hello`` leads to it."""
+
+    code: ClassVar[int] = 6
+    address: str
+    """As others would be told it."""
+    reason: str = ""
+    """Why it does not, empty where it does. Then the receiver is served, and named to nobody."""
 
 
 # -- what a supernode knows of remote names ------------------------------------------------------------------------
@@ -247,6 +258,15 @@ class Retire(Message):
     code: ClassVar[int] = 28
     blob_id: BlobId
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forked(Message):
+    """Event to a supernode: two signed batches contradict each other, here they are. It checks both, and retires the blob."""
+
+    code: ClassVar[int] = 29
+    blob_id: BlobId
+    batches: tuple[SignedDigests, ...]
 
 
 # -- pieces --------------------------------------------------------------------------------------------------------

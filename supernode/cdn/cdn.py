@@ -12,13 +12,13 @@ from flyfs.core.blob import Blob
 from flyfs.core.errors import FlyfsError, RemoteProtocolError, StoreFull
 from flyfs.core.ids import PUBLIC, BlobId
 from flyfs.core.urls import parse_url
+from flyfs.core.versions import VersionBook
 from flyfs.store.store import Store
 from flyfs.store.stored_blob import StoredBlob
 from supernode.cdn.feed import UNCLAIMED_S, Feed, FeedServices
 from supernode.cdn.fetch_plan import Read
 from supernode.cdn.names import Names
 from supernode.cdn.shelves import MemoryShelf, Shelf, Spool, SpoolShelf, StoreShelf
-from supernode.cdn.versions import VersionBook
 
 MAX_BLOB_BYTES = 1 << 50
 
@@ -56,7 +56,7 @@ class Cdn:
         self._services = services
         self._versions = versions
         self._listener = listener
-        self._embedded = embedded
+        self.embedded = embedded
         self._spool_directory = spool_directory
         self._feeds: OrderedDict[BlobId, Feed] = OrderedDict()  # the least recently used first
         self.names = Names(services.origin, versions, self, services.nursery, spool_directory=spool_directory)
@@ -82,7 +82,7 @@ class Cdn:
         return feed
 
     def _shelf(self, stored: StoredBlob) -> Shelf:
-        return MemoryShelf() if self._embedded else StoreShelf(stored)
+        return MemoryShelf() if self.embedded else StoreShelf(stored)
 
     def _begin(self, stored: StoredBlob, shelf: Shelf) -> Feed:
         feed = Feed(stored, shelf, self._services, self)
@@ -104,7 +104,7 @@ class Cdn:
         read = feed.plan.begin(0, len(blob.grid))
         shelf = SpoolShelf(spool, blob.grid, lambda: self._unspool(feed, shelf))
         feed.shelf.close()
-        feed.shelf = shelf if self._embedded else StoreShelf(feed.stored, shelf)
+        feed.shelf = shelf if self.embedded else StoreShelf(feed.stored, shelf)
         try:
             await self._keep_spooled(feed, read, spool)
         except FlyfsError as error:
@@ -113,7 +113,7 @@ class Cdn:
             raise
         feed.spooled(read)
         shelf.all_came()
-        if not self._embedded and not shelf.closed:  # what the store had no room for
+        if not self.embedded and not shelf.closed:  # what the store had no room for
             self._services.nursery.start_soon(self._end_spool, feed, shelf)
         return feed
 
@@ -175,7 +175,7 @@ class Cdn:
     def whole_file_comes(self, feed: Feed) -> None:
         """An embedded supernode keeps what comes too early in a spool file: in memory it would be dropped and read again."""
         fits = feed.blob.size <= self._services.buffers.budget_bytes // 2
-        if not self._embedded or fits or not isinstance(feed.shelf, MemoryShelf):
+        if not self.embedded or fits or not isinstance(feed.shelf, MemoryShelf):
             return
         try:
             spool = Spool(self._spool_directory)

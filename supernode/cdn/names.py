@@ -19,14 +19,14 @@ from flyfs.core.grid import GIB, MIB, ByteRange
 from flyfs.core.ids import PUBLIC, PieceIndex
 from flyfs.core.manifest import Fork
 from flyfs.core.remote import Entry, RemoteDirectory, RemoteFile
-from flyfs.core.urls import RemoteUrl
+from flyfs.core.urls import RemoteUrl, parse_url
+from flyfs.core.versions import VersionBook
 from flyfs.origin.answers import IsDirectory, OriginDirectory, OriginHead
 from flyfs.origin.body import OriginBody
 from flyfs.origin.client import OriginClient
 from supernode.cdn.answers_cache import AnswersCache
 from supernode.cdn.feed import Feed
 from supernode.cdn.shelves import Spool
-from supernode.cdn.versions import VersionBook
 
 MAX_NAMES = 200_000
 MAX_LISTINGS = 1_000
@@ -95,6 +95,11 @@ class Names:
         self._names.forget(url)
         self._pins.forget(url)
 
+    def told(self, blob: Blob) -> bool:
+        """Whether somebody asked for the name of ``blob``, and was told that this is what is there."""
+        known = (names.peek(parse_url(blob.url)) for names in (self._names, self._pins))
+        return any(isinstance(one, RemoteFile) and one.blob == blob for one in known)
+
     # -- stat ------------------------------------------------------------------------------------------------------
 
     async def stat(
@@ -121,12 +126,7 @@ class Names:
         except IsDirectory:
             return RemoteDirectory(age_s=0.0)
         except NotFound as missing:
-            if url.is_directory:
-                raise
-            try:
-                answer = await self._origin.stat(url.as_directory(), {})  # origins that redirect never get here
-            except NotFound:
-                raise missing from None
+            answer = await self._origin.directory_instead(url, {}, missing)
         return RemoteDirectory(age_s=0.0) if isinstance(answer, OriginDirectory) else self._file(url, answer)
 
     async def _first_range(self, url: RemoteUrl) -> ByteRange | None:
@@ -155,7 +155,7 @@ class Names:
         if blob is not None:
             self._feeds.version_seen(blob)
         sequential = head.accepts_ranges is False or head.validator.kind is ValidatorKind.NONE
-        return RemoteFile(blob=blob, modified_s=_told_s(head), age_s=0.0, sequential=sequential)
+        return RemoteFile(blob=blob, modified_s=head.told_s, age_s=0.0, sequential=sequential)
 
     async def _look_reading(self, url: RemoteUrl, first: ByteRange) -> RemoteFile:
         """Asks for the first piece; the answer is known with its head, the bytes follow in a task of their own."""
@@ -213,7 +213,7 @@ class Names:
         except BaseException:
             spool.close()
             raise
-        return RemoteFile(blob=feed.blob, modified_s=_told_s(head), age_s=0.0, sequential=True)
+        return RemoteFile(blob=feed.blob, modified_s=head.told_s, age_s=0.0, sequential=True)
 
     async def _spool(self, url: RemoteUrl, body: OriginBody, spool: Spool) -> int:
         buffer = memoryview(bytearray(_SPOOL_STEP_BYTES))
@@ -246,11 +246,6 @@ class Names:
         if known is None or known.serial != serial:
             raise Unavailable("the listing changed while it was told; ask again", retry_after_s=0.0)
         return known
-
-
-def _told_s(head: OriginHead) -> int | None:
-    """Last-Modified, None for a time before 1970, which no file has."""
-    return head.modified_s if head.modified_s is not None and head.modified_s >= 0 else None
 
 
 def page_of(entries: tuple[Entry, ...], start: int, most_bytes: int) -> Iterator[Entry]:

@@ -16,7 +16,7 @@ from flyfs.core.manifest import (
     piece_digest,
     piece_hasher,
 )
-from tests.support.builders import KEY, a_blob, a_blob_id, a_manifest, bytes_of, digests_of
+from tests.support.builders import KEY, OTHER_KEY, a_blob, a_blob_id, a_manifest, bytes_of, digests_of
 
 BLOB = a_blob(6)
 LONG = a_blob(PAGE_PIECES + 3, name="long", piece_size=8)
@@ -72,6 +72,34 @@ def test_small_batches_are_replaced_by_the_page() -> None:
     assert not manifest.add(digests_of(BLOB))
     assert not manifest.add(digests_of(BLOB, 2, 4))
     assert spans(manifest) == [(0, 6)]
+
+
+def test_what_another_key_vouched_for_is_taken_over_by_the_new_one() -> None:
+    old = digests_of(BLOB, key=OTHER_KEY)
+    manifest = a_manifest(BLOB)
+    assert manifest.add(old)
+    assert manifest.vouched_by({KEY.public}) == 0
+    assert manifest.add(digests_of(BLOB, 2, 4))
+    assert not manifest.add(digests_of(BLOB, 2, 4))
+    assert manifest.keys == {KEY.public, OTHER_KEY.public}
+    assert manifest.vouched_by({KEY.public}) == 0b1100
+    assert manifest.vouched_by({OTHER_KEY.public}) == 0b111111
+    assert [manifest.batch_for(PieceIndex(piece)).key == KEY.public for piece in range(6)] == [  # type: ignore[union-attr]
+        False, False, True, True, False, False,
+    ]  # fmt: skip
+
+    assert manifest.add(digests_of(BLOB))
+    assert [batch.key for batch in manifest.batches(0)] == [KEY.public]
+    assert manifest.vouched_by({KEY.public}) == 0b111111
+
+
+def test_a_fork_holds_both_batches_as_its_proof() -> None:
+    mine, theirs = digests_of(BLOB, 1, 3), KEY.sign(BLOB.id, 2, piece_digest(b"other"))
+    manifest = a_manifest(BLOB, mine)
+    with pytest.raises(Fork) as caught:
+        manifest.add(theirs)
+
+    assert caught.value.batches == (mine, theirs)
 
 
 def test_batches_that_overlap_are_both_kept() -> None:

@@ -5,7 +5,7 @@ import pytest
 from flyfs.core.blob import Blob, Validator, ValidatorKind
 from flyfs.core.errors import TooLarge
 from flyfs.core.grid import KIB, MAX_PIECE_BYTES, MAX_PIECES, MIB
-from supernode.cdn.versions import VersionBook
+from flyfs.core.versions import VersionBook
 
 URL = "http://origin.test/f"
 WEAK = Validator(ValidatorKind.MODIFIED, "Mon, 23 Nov 2026 15:40:49 GMT")

@@ -1,6 +1,7 @@
 """Which blob a remote name is, by what its origin said. Pure, but for the random generations it is given.
 
-The generation tells blobs apart where the validator is weak: it is this supernode's own, and kept with the blob on disk.
+The generation tells blobs apart where the validator is weak: it is a number of the supernode that made the blob (or of the peer,
+while no supernode answers), and kept with the blob on disk.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """The configuration of ``flyfs-supernode``, read once at the edge and frozen. Shell: reads one file and the variables."""
 
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ _INSECURE = Option(name="insecure", kind=kinds.SWITCH, help="listen beyond loopb
 _PIECE_SIZE = Option(
     name="piece-size", kind=kinds.PIECE_SIZE, help="for tests and benchmarks: bytes per piece, whatever a file's size"
 )
+_KEY_FILE = Option(name="key-file", kind=kinds.PATH, help="the fleet's private key, 32 bytes; none: one of its own is made")
 _LOG_LEVEL = Option(name="log-level", kind=kinds.LEVEL, default="info", help="least important message that is logged")
 _EMBEDDED = Option(
     name="embedded", kind=kinds.SWITCH, hidden=True, help="keep digests, not bytes; end with the daemon that started it"
@@ -43,7 +45,7 @@ _RATE_LIMIT = Option(name="rate-limit", kind=kinds.RATE, planned=True, help="bou
 _EXPORT = Option(name="export", kind=kinds.TEXT, repeatable=True, planned=True, help="directories to serve as origins")
 _PLANNED = tuple(
     Option(name=name, kind=kinds.PATH, planned=True, help="comes later")
-    for name in ("key-file", "token-file", "tls-cert", "tls-key", "tls-ca")
+    for name in ("token-file", "tls-cert", "tls-key", "tls-ca")
 )
 
 SUPERNODE_OPTIONS: tuple[Option[Any], ...] = (
@@ -56,6 +58,7 @@ SUPERNODE_OPTIONS: tuple[Option[Any], ...] = (
     _ORIGIN_CA,
     _INSECURE,
     _PIECE_SIZE,
+    _KEY_FILE,
     _LOG_LEVEL,
     _CONFIG,
     _EMBEDDED,
@@ -78,6 +81,7 @@ class SupernodeConfig:
         allow_origin: networks and lower-case host names.
         origin_ca: PEM file, None for the system's authorities.
         piece_size: bytes, None for what follows from a file's size.
+        key_file: the private key that all supernodes of a fleet share; None where it has one of its own.
         embedded: digests, keys and blob heads are kept, not bytes; loopback origins are allowed.
         parent_pipe: descriptor that ends (EOF) with the daemon; None for a supernode of its own.
     """
@@ -91,6 +95,7 @@ class SupernodeConfig:
     origin_ca: Path | None
     insecure: bool
     piece_size: int | None
+    key_file: Path | None
     log_level: str
     embedded: bool
     parent_pipe: int | None
@@ -128,6 +133,7 @@ def read_supernode_config(arguments: Sequence[str], environment: Mapping[str, st
         origin_ca=_readable_file(settings, _ORIGIN_CA),
         insecure=insecure,
         piece_size=settings.get(_PIECE_SIZE),
+        key_file=_private_file(settings, _KEY_FILE),
         log_level=settings.need(_LOG_LEVEL),
         embedded=embedded,
         parent_pipe=settings.get(_PARENT_PIPE),
@@ -170,6 +176,14 @@ def _cache_directory(settings: Settings, environment: Mapping[str, str]) -> Path
     home = environment.get("XDG_CACHE_HOME", "")
     below = Path(home) if home.startswith("/") else Path(environment.get("HOME") or Path.home()) / ".cache"
     return below / "flyfs" / "supernode"
+
+
+def _private_file(settings: Settings, option: Option[str]) -> Path | None:
+    """As ``_readable_file``, for one that everybody on the host must not read."""
+    path = _readable_file(settings, option)
+    if path is not None and path.stat().st_mode & stat.S_IROTH:
+        raise ConfigError(f"{settings.source(option)}: everybody can read {path}; chmod 600 it")
+    return path
 
 
 def _readable_file(settings: Settings, option: Option[str]) -> Path | None:

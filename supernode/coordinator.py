@@ -62,6 +62,23 @@ class Coordinator:
         ]
         return JoinDecision(tuple(neighbours), tuple(introductions))
 
+    def peer_reached(self, member: Member, blob_ids: Iterable[BlobId]) -> list[IntroducePeer]:
+        """A peer turned out to be where it says (``member`` has the address): whoever reads what it takes part in should know."""
+        if self.members.find(member.peer_id) is None:
+            return []
+        self.members.came(member)
+        introductions: list[IntroducePeer] = []
+        for blob_id in blob_ids:
+            task = self.tasks.find(blob_id)
+            if task is not None and member.peer_id in task.holdings:
+                neighbours = choose_neighbours(task, member.peer_id, self.members)
+                introductions += [
+                    IntroducePeer(neighbour.session, blob_id, member)
+                    for neighbour in neighbours
+                    if neighbour.peer_id in task.readers
+                ]
+        return introductions
+
     def blob_left(self, peer_id: PeerId, blob_id: BlobId) -> None:
         """A peer does not take part in a blob any more."""
         self.tasks.left(peer_id, blob_id)

@@ -23,7 +23,7 @@ from flyfs.store.store import Store
 from flyfs.telemetry.counters import Counters
 from flyfs.telemetry.heap import settle_heap
 from flyfs.telemetry.loop_watch import LoopWatch
-from flyfs.telemetry.status import ProcessFigures, assemble_status
+from flyfs.telemetry.status import Advertised, ProcessFigures, UnreachablePeer, assemble_status
 from flyfs.transport.buffers import BufferPool
 from flyfs.transport.greeting import bound_address, listen, serve
 from flyfs.wire.messages import MAJOR, MINOR, Hello, Welcome
@@ -33,6 +33,9 @@ from supernode.config import SupernodeConfig
 from supernode.coordinator import Coordinator
 from supernode.server.sessions import Sessions
 from supernode.web.app import run_web
+
+MOST_TOLD = 100
+"""Peers that ``status`` names one by one: it is for people, and must stay short."""
 
 _END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -72,6 +75,7 @@ async def _run(config: SupernodeConfig) -> None:
         ):
             supernode = Supernode(config, store, origin, services)
             await services.start(supernode.watch.run)
+            await services.start(supernode.sessions.run)
             await services.start(partial(serve, peers, supernode.welcome, supernode.sessions.session))
             if web is not None:
                 web_address = bound_address(web)
@@ -92,7 +96,7 @@ class Supernode:
         self._store = store
         self._counters = Counters()
         self._started_at_s = time.time()
-        self._key = SigningKey(_key_seed(config.cache_directory / "signing-key"))
+        self._key = SigningKey(_seed(config))
         self._coordinator = Coordinator()
         services = FeedServices(origin=origin, buffers=BufferPool(), key=self._key, counters=self._counters, nursery=nursery)
         self.cdn = Cdn(
@@ -103,7 +107,11 @@ class Supernode:
             embedded=config.embedded,
             spool_directory=config.cache_directory / "spool",
         )
-        self.sessions = Sessions(self._coordinator, self.cdn, self._counters, nursery)
+        self.sessions = Sessions(self._coordinator, self.cdn, self._counters, nursery, self._hello)
+
+    def _hello(self) -> Hello:
+        """How peers are greeted whose address is tried."""
+        return Hello(major=MAJOR, minor=MINOR, peer_id=self._store.peer_id, role="supernode", version=version("flyfs"))
 
     def welcome(self, _: Hello) -> Welcome:
         """The answer to a peer's greeting."""
@@ -135,6 +143,11 @@ class Supernode:
             counters=self._counters.statistics(),
             known_peers=len(self._coordinator.members),
             isolated_peers=(),
+            unreachable_peers=[
+                UnreachablePeer(peer_id=claim.peer_id, address=claim.address, reason=reason)
+                for claim, reason in self.sessions.dial_back.unreachable()[:MOST_TOLD]
+            ],
+            advertised=Advertised(address=str(self._config.listen)),
             supernodes=(),
             store=self._store.statistics(),
             demand_latency=self.sessions.demand_latency.quantiles(),
@@ -162,7 +175,28 @@ def _bind(address: Address, option: str) -> socket.socket:
         raise ConfigError(f"{option} {address}: {error.strerror}; choose another one, port 0 picks a free port") from error
 
 
-def _key_seed(path: Path) -> bytes:
+def _seed(config: SupernodeConfig) -> bytes:
+    if config.key_file is not None:
+        return _fleet_seed(config.key_file)
+    return _own_seed(config.cache_directory / "signing-key")
+
+
+def _fleet_seed(path: Path) -> bytes:
+    """The private key that the operator gave to all supernodes of a fleet.
+
+    Raises:
+        ConfigError: it cannot be read, or is no key.
+    """
+    try:
+        seed = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"--key-file {path}: cannot be read: {error.strerror}") from error
+    if len(seed) != KEY_BYTES:
+        raise ConfigError(f"--key-file {path}: a key has {KEY_BYTES} random bytes, not {len(seed)}")
+    return seed
+
+
+def _own_seed(path: Path) -> bytes:
     """This supernode's private key, made at its first start; readable by its owner only.
 
     Raises:

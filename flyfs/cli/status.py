@@ -77,6 +77,10 @@ def describe(status: dict[str, Any]) -> str:
     ]
     lines += [("isolated", f"{each['address']} until {each['until']}: {each['reason']}") for each in status["peers"]["isolated"]]
     lines += [("supernode", f"{each['address']} {_state(each)}") for each in status["supernodes"]]
+    advertised = status.get("advertised", {"reachable": None})  # a daemon of an older version tells nothing about it
+    if advertised["reachable"] is False:
+        unreached = f"others do not reach this mount at {advertised['address']}, so it serves nobody: {advertised['reason']}"
+        lines.append(("notice", unreached))
     if store["read_through"]:
         lines.append(("notice", "the store has no room: what is read now is not kept"))
     if store.get("damaged"):

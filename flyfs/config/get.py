@@ -15,6 +15,7 @@ from flyfs.config.options import (
     OWN_FETCH,
     PIECE_SIZE,
     QUIET_LOG_LEVEL,
+    RESOLVER,
     SHA256,
     SUPERNODES,
     TIMEOUT,
@@ -23,7 +24,7 @@ from flyfs.config.options import (
 from flyfs.config.places import cache_home, real_path
 from flyfs.config.settings import path_in, read_settings, readable_file, runtime_directories
 from flyfs.config.url import read_url
-from flyfs.core.address import Address
+from flyfs.core.address import Address, SrvName
 from flyfs.core.command_line import CommandLine
 from flyfs.core.errors import ConfigError
 from flyfs.core.urls import RemoteUrl
@@ -39,6 +40,7 @@ class GetConfig:
         sha256: 64 lower-case digits, None where the content need not be known.
         timeout_s: for the whole fetch; None for no limit.
         supernodes: empty where an embedded one is started.
+        resolver: the DNS server for ``srv://`` names, None for the system's.
         cache_directory: for a fetch without a daemon.
         cache_is_shared: nobody chose the directory, so another fetch may be using it: then a temporary one serves as well.
         alone: the command line says how to fetch, so no running daemon is asked.
@@ -49,7 +51,8 @@ class GetConfig:
     output: Path
     sha256: str | None
     timeout_s: float | None
-    supernodes: tuple[Address, ...]
+    supernodes: tuple[Address | SrvName, ...]
+    resolver: Address | None
     cache_directory: Path
     cache_is_shared: bool
     cache_limit_bytes: int | None
@@ -76,6 +79,7 @@ def read_get_config(arguments: Sequence[str], environment: Mapping[str, str], mo
         sha256=settings.get(SHA256),
         timeout_s=settings.get(TIMEOUT),
         supernodes=settings.all(SUPERNODES),
+        resolver=settings.get(RESOLVER),
         cache_directory=cache or cache_home(environment) / "get",
         cache_is_shared=cache is None,
         cache_limit_bytes=settings.get(CACHE_LIMIT),

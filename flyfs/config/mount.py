@@ -22,6 +22,7 @@ from flyfs.config.options import (
     ORIGIN_CA,
     PIECE_SIZE,
     READY_PIPE,
+    RESOLVER,
     RUNTIME_DIR,
     SUPERNODES,
     UMASK,
@@ -29,7 +30,7 @@ from flyfs.config.options import (
 )  # fmt: skip
 from flyfs.config.places import cache_home, mount_name, mountpoint_in, runtime_home
 from flyfs.config.settings import path_in, read_settings, readable_file
-from flyfs.core.address import Address, require_protection
+from flyfs.core.address import Address, SrvName, require_protection
 from flyfs.core.command_line import CommandLine
 from flyfs.core.errors import ConfigError
 from flyfs.core.option_kinds import Consistency
@@ -46,6 +47,7 @@ class MountConfig:
         mountpoint: absolute, without symbolic links; never touched by the daemon.
         name: of the mount, from the mountpoint; names the cache, the control socket and the locks.
         supernodes: empty where the daemon starts an embedded one.
+        resolver: the DNS server for ``srv://`` names, None for the system's.
         cache_limit_bytes: None for no limit.
         verify: when pieces in the cache are proved again.
         listen: where other peers connect; port 0 picks one.
@@ -59,7 +61,8 @@ class MountConfig:
 
     mountpoint: str
     name: str
-    supernodes: tuple[Address, ...]
+    supernodes: tuple[Address | SrvName, ...]
+    resolver: Address | None
     cache_directory: Path
     cache_limit_bytes: int | None
     verify: Verify
@@ -120,6 +123,7 @@ def read_mount_config(arguments: Sequence[str], environment: Mapping[str, str], 
         mountpoint=mountpoint,
         name=name,
         supernodes=supernodes,
+        resolver=settings.get(RESOLVER),
         cache_directory=cache,
         cache_limit_bytes=settings.get(CACHE_LIMIT),
         verify=settings.need(VERIFY),
@@ -143,8 +147,9 @@ def read_mount_config(arguments: Sequence[str], environment: Mapping[str, str], 
     )
 
 
-def _default_listen(supernodes: tuple[Address, ...]) -> Address:
+def _default_listen(supernodes: tuple[Address | SrvName, ...]) -> Address:
     """Where the swarm is on this host only, so is the listener; a swarm of several hosts must be able to reach it."""
     if not supernodes:
         return Address("127.0.0.1", 0)
-    return Address("127.0.0.1" if all(supernode.loopback for supernode in supernodes) else "0.0.0.0", _PEER_PORT)
+    here = all(isinstance(supernode, Address) and supernode.loopback for supernode in supernodes)
+    return Address("127.0.0.1" if here else "0.0.0.0", _PEER_PORT)

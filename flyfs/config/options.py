@@ -13,6 +13,9 @@ JSON = Option(name="json", kind=kinds.SWITCH, help="JSON documents, one a line")
 SUPERNODES = Option(
     name="supernode", kind=kinds.SUPERNODE, repeatable=True, help="who coordinates; none: one is started on this host"
 )
+RESOLVER = Option(
+    name="resolver", kind=kinds.IP_ADDRESS, help="the DNS server to ask about srv:// names; none: those of /etc/resolv.conf"
+)
 CACHE = Option(name="cache", kind=kinds.PATH, help="directory for what was fetched; one daemon each")
 CACHE_LIMIT = Option(name="cache-limit", kind=kinds.SIZE, help="bytes that the cache may use")
 NO_ORIGIN = Option(name="no-origin", kind=kinds.SWITCH, help="never ask an origin from here, only peers and supernodes")
@@ -55,7 +58,9 @@ _PLANNED = tuple(
 )
 
 #: These say how to fetch: ``get`` with one of them on its command line does not ask a daemon, which was told otherwise.
-OWN_FETCH: tuple[Option[Any], ...] = (SUPERNODES, CACHE, CACHE_LIMIT, VERIFY, NO_ORIGIN, ALLOW_ORIGIN, ORIGIN_CA, PIECE_SIZE)
+OWN_FETCH: tuple[Option[Any], ...] = (
+    SUPERNODES, RESOLVER, CACHE, CACHE_LIMIT, VERIFY, NO_ORIGIN, ALLOW_ORIGIN, ORIGIN_CA, PIECE_SIZE,
+)  # fmt: skip
 _SOURCES: tuple[Option[Any], ...] = (*OWN_FETCH, RUNTIME_DIR, CONFIG, _HEADER, _RATE_LIMIT)
 MOUNT_OPTIONS: tuple[Option[Any], ...] = (
     *_SOURCES, LOG_LEVEL, LISTEN, ADVERTISE, CONSISTENCY, LOCATION, INSECURE, DEADLINE, UMASK, ALLOW_OTHER, FOREGROUND,

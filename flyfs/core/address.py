@@ -1,4 +1,4 @@
-"""Where somebody listens: host and port, and who may. Pure."""
+"""Where somebody listens: host and port, or a name in the DNS that tells; and who may listen where. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -6,6 +6,8 @@ from ipaddress import ip_address
 
 from flyfs.core.errors import ConfigError
 
+_SRV = "srv://"
+_SERVICE = "_flyfs._tcp."
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)\w([\w-]{0,61}\w)?(\.\w([\w-]{0,61}\w)?)*\.?\Z", re.ASCII)
 
 
@@ -26,6 +28,35 @@ class Address:
             return ip_address(self.host).is_loopback
         except ValueError:
             return self.host.lower() == "localhost"
+
+
+@dataclass(frozen=True, slots=True)
+class SrvName:
+    """A name whose SRV records (RFC 2782) say where supernodes listen."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"{_SRV}{self.name}"
+
+    @property
+    def owner(self) -> str:
+        """The record's whole name: a bare one is that of the service ``_flyfs._tcp`` in its domain."""
+        return self.name if self.name.startswith("_") else _SERVICE + self.name
+
+
+def parse_supernode(text: str) -> Address | SrvName:
+    """``HOST:PORT`` or ``srv://NAME``.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if not text.startswith(_SRV):
+        return parse_address(text)
+    name = text.removeprefix(_SRV)
+    if not is_host_name(name):
+        raise ValueError(f"not a host name: {name!r}")
+    return SrvName(name.lower().rstrip("."))
 
 
 def is_host_name(text: str) -> bool:

@@ -4,10 +4,10 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Generic, TypeVar
 
-from flyfs.core.address import Address, is_host_name, parse_address
+from flyfs.core.address import Address, is_host_name, parse_address, parse_supernode
 from flyfs.core.units import parse_rate, parse_size
 from flyfs.core.verify import Verify
 
@@ -77,14 +77,10 @@ def _piece_size(text: str) -> int:
     return size
 
 
-class NotYetError(ValueError):
-    """A value that a later version accepts."""
-
-
-def _supernode(text: str) -> Address:
-    if text.startswith("srv://"):
-        raise NotYetError(text)
-    return parse_address(text)
+def _ip_address(text: str) -> Address:
+    address = parse_address(text)
+    ip_address(address.host)
+    return address
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +107,8 @@ SIZE = Kind("SIZE", "a size such as 500MiB or 20GB", parse_size, (str, int))
 RATE = Kind("RATE", "a rate such as 20MB/s or 100Mbit/s", parse_rate)
 SECONDS = Kind("SECONDS", "a number of seconds above 0", _seconds, (str, int, float))
 ADDRESS = Kind("HOST:PORT", "HOST:PORT", parse_address)
-SUPERNODE = Kind("HOST:PORT", "HOST:PORT", _supernode)
+IP_ADDRESS = Kind("IP:PORT", "IP:PORT", _ip_address)
+SUPERNODE = Kind("HOST:PORT|srv://NAME", "HOST:PORT or srv://NAME", parse_supernode)
 OCTAL = Kind("OCTAL", "an octal mask between 000 and 777, in quotes in a file", _octal)
 CONSISTENCY = Kind("POLICY", "strict, ttl=SECONDS or immutable", _consistency)
 LOCATION = Kind("A|B|C", "one to three names, as in region|zone|rack", _matching(r"[\w.-]{1,64}(\|[\w.-]{1,64}){0,2}"))

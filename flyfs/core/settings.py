@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from flyfs.core.command_line import Option, nearest
 from flyfs.core.errors import ConfigError
-from flyfs.core.option_kinds import NotYetError
 
 T = TypeVar("T")
 
@@ -19,7 +18,7 @@ _SERVICE_LINK = re.compile(r"FLYFS_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_
 #: Every variable of both programs, because one environment serves them all: each checks against the whole list.
 _VARIABLES = """ADVERTISE ALLOW_ORIGIN ALLOW_OTHER CACHE CACHE_LIMIT CONFIG CONSISTENCY DEADLINE EXPORT FILTER_QUERY FOREGROUND
     HEADER HTTP INSECURE JSON KEY_FILE LISTEN LOCATION LOG_LEVEL METRICS MIRROR_LISTEN MIRROR_REGISTRY NO_ORIGIN ORIGIN_CA OUTPUT
-    PIECE_SIZE RATE_LIMIT RUNTIME_DIR SHA256 SUPERNODE TIMEOUT TLS_CA TLS_CERT TLS_KEY TO TOKEN_FILE
+    PIECE_SIZE RATE_LIMIT RESOLVER RUNTIME_DIR SHA256 SUPERNODE TIMEOUT TLS_CA TLS_CERT TLS_KEY TO TOKEN_FILE
     UMASK VERIFY"""
 ENVIRONMENT = frozenset(f"FLYFS_{name}" for name in _VARIABLES.split())
 
@@ -153,7 +152,5 @@ def _value(option: Option[T], value: Any, source: str) -> T:
         raise refusal
     try:
         return option.kind.parse(str(value))
-    except NotYetError:
-        raise ConfigError(f"{source}: {value!r} is not in this version") from None
     except (ValueError, KeyError):
         raise refusal from None

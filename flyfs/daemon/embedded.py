@@ -18,6 +18,8 @@ import trio
 
 from flyfs.core.address import Address, parse_address
 from flyfs.core.errors import Unavailable
+from flyfs.core.rendezvous import Candidate
+from flyfs.swarm.roster import Roster
 
 START_S = 20.0
 STOP_S = 3.0
@@ -27,17 +29,13 @@ log = structlog.get_logger(__name__)
 
 
 class EmbeddedSupernode:
-    """Starts the child, and knows its address while it lives."""
+    """Starts the child, and tells its address while it lives."""
 
-    def __init__(self, directory: Path, options: Sequence[str]) -> None:
-        """``directory`` holds its key and digests; ``options`` are passed on to it."""
+    def __init__(self, directory: Path, options: Sequence[str], roster: Roster) -> None:
+        """``directory`` holds its key and digests; ``options`` are passed on to it; ``roster`` hears where it listens."""
         self._directory = directory
         self._options = options
-        self._address: Address | None = None
-
-    def addresses(self) -> Sequence[Address]:
-        """Where it listens; nothing while it is being started."""
-        return [self._address] if self._address is not None else []
+        self._roster = roster
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keeps one child alive; started once the first one serves.
@@ -50,7 +48,7 @@ class EmbeddedSupernode:
         while True:
             try:
                 async with _Child(self._directory, self._options) as child:
-                    self._address = await child.wait_ready()
+                    self._roster.tell("embedded", [Candidate(await child.wait_ready())])
                     if not started:
                         started = True
                         task_status.started()
@@ -62,7 +60,7 @@ class EmbeddedSupernode:
                     raise
                 log.warning("daemon.supernode.failed", reason=error.message)
             finally:
-                self._address = None
+                self._roster.tell("embedded", [])
             await trio.sleep(pause_s)
             pause_s = min(2 * pause_s, _PAUSE_S[1])
 

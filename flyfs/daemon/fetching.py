@@ -59,6 +59,7 @@ def _run(settings: PeerSettings, timeout_s: float | None, url: RemoteUrl, sink: 
 def _settings(config: GetConfig, directory: Path) -> PeerSettings:
     return PeerSettings(
         supernodes=config.supernodes,
+        resolver=config.resolver,
         cache_directory=directory,
         cache_limit_bytes=config.cache_limit_bytes,
         verify=config.verify,
@@ -67,6 +68,7 @@ def _settings(config: GetConfig, directory: Path) -> PeerSettings:
         listen_may_move=False,
         advertise=None,
         location="",
+        no_origin=config.no_origin,
         deadline_s=DEADLINE_S,
         allow_origin=config.allow_origin,
         origin_ca=config.origin_ca,

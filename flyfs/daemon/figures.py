@@ -8,7 +8,7 @@ from importlib.metadata import version
 from flyfs.daemon.peer import Peer
 from flyfs.fs.figures import Space
 from flyfs.telemetry.loop_watch import LoopWatch
-from flyfs.telemetry.status import ProcessFigures, SupernodeFigures, assemble_status
+from flyfs.telemetry.status import Advertised, ProcessFigures, SupernodeFigures, assemble_status
 
 
 class DaemonFigures:
@@ -40,9 +40,11 @@ class DaemonFigures:
             counters=self._counters.statistics(),
             known_peers=len(self._swarm.neighbours.connected),
             isolated_peers=(),
+            unreachable_peers=(),
+            advertised=Advertised(address=self._swarm.address, reachable=self._swarm.reached, reason=self._swarm.unreached),
             supernodes=[
-                SupernodeFigures(address=address, state="up" if state.state == "up" else "down", reason=state.reason)
-                for address, state in self._swarm.session.states.items()
+                SupernodeFigures(address=one.address, state=one.state, reason=one.reason)
+                for one in self._swarm.supernodes.states()
             ],
             store=self._store.statistics(),
             demand_latency=self._demand_latency.quantiles(),
@@ -52,8 +54,7 @@ class DaemonFigures:
 
     def supernodes(self) -> Sequence[str]:
         """One line per supernode: address, state, reason."""
-        states = self._swarm.session.states
-        return [" ".join(filter(None, (address, one.state, one.reason))) for address, one in states.items()]
+        return [" ".join(filter(None, (one.address, one.state, one.reason))) for one in self._swarm.supernodes.states()]
 
     def peers(self) -> Sequence[str]:
         """One line per connected neighbour: id, address, location."""

@@ -134,6 +134,7 @@ class _Control:
 def _peer_settings(config: MountConfig) -> PeerSettings:
     return PeerSettings(
         supernodes=config.supernodes,
+        resolver=config.resolver,
         cache_directory=config.cache_directory,
         cache_limit_bytes=config.cache_limit_bytes,
         verify=config.verify,
@@ -142,6 +143,7 @@ def _peer_settings(config: MountConfig) -> PeerSettings:
         listen_may_move=config.listen_may_move,
         advertise=config.advertise,
         location=config.location,
+        no_origin=config.no_origin,
         deadline_s=config.deadline_s,
         allow_origin=config.allow_origin,
         origin_ca=config.origin_ca,

@@ -3,7 +3,7 @@
 import errno
 import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -12,11 +12,15 @@ from pathlib import Path
 import structlog
 import trio
 
-from flyfs.core.address import Address
+from flyfs.core.address import Address, SrvName
 from flyfs.core.errors import ConfigError
 from flyfs.core.verify import Verify
 from flyfs.daemon.embedded import EmbeddedSupernode
+from flyfs.origin.address_guard import AddressPolicy, AllowedOrigins
+from flyfs.origin.client import OriginClient
 from flyfs.store.store import Store
+from flyfs.swarm.back_to_origin import BackToOrigin
+from flyfs.swarm.roster import Roster
 from flyfs.swarm.swarm import Swarm, SwarmSettings
 from flyfs.telemetry.counters import Counters
 from flyfs.telemetry.latency import LatencyWindow
@@ -33,7 +37,8 @@ class PeerSettings:
         owner: what this process is, for whoever finds the cache in use.
     """
 
-    supernodes: tuple[Address, ...]
+    supernodes: tuple[Address | SrvName, ...]
+    resolver: Address | None
     cache_directory: Path
     cache_limit_bytes: int | None
     verify: Verify
@@ -42,6 +47,7 @@ class PeerSettings:
     listen_may_move: bool
     advertise: Address | None
     location: str
+    no_origin: bool
     deadline_s: float
     allow_origin: tuple[str, ...]
     origin_ca: Path | None
@@ -70,25 +76,44 @@ async def run_peer(settings: PeerSettings) -> AsyncIterator[Peer]:
     counters, demand_latency = Counters(), LatencyWindow()
     listener = _listen(settings)
     address = settings.advertise or bound_address(listener)
-    async with Store.open(
-        settings.cache_directory, limit_bytes=settings.cache_limit_bytes, verify=settings.verify, owner=settings.owner
-    ) as store:
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(_store(settings))
+        origin = None if settings.no_origin else await stack.enter_async_context(_origin(settings))
+        back = None if origin is None else BackToOrigin(origin, counters, piece_size=settings.piece_size)
         swarm_settings = SwarmSettings(
             version=version("flyfs"), address=str(address), location=settings.location, deadline_s=settings.deadline_s
         )
         async with trio.open_nursery() as nursery:
-            embedded = None if settings.supernodes else _embedded(settings)
-            addresses = embedded.addresses if embedded is not None else lambda: settings.supernodes
-            swarm = Swarm(store, swarm_settings, addresses, counters, demand_latency)
-            if embedded is not None:
-                await nursery.start(embedded.run)
+            roster = Roster(one for one in settings.supernodes if isinstance(one, Address))
+            for one in settings.supernodes:
+                if isinstance(one, SrvName):
+                    nursery.start_soon(roster.follow, one, settings.resolver)
+            swarm = Swarm(store, swarm_settings, roster, counters, demand_latency, origin=back)
+            if not settings.supernodes:
+                await nursery.start(_embedded(settings, roster).run)
             await nursery.start(swarm.run)
             await nursery.start(partial(serve, listener, swarm.welcome, swarm.serve))
             yield Peer(store, swarm, counters, demand_latency)
             nursery.cancel_scope.cancel()
 
 
-def _embedded(settings: PeerSettings) -> EmbeddedSupernode:
+def _store(settings: PeerSettings) -> AbstractAsyncContextManager[Store]:
+    return Store.open(
+        settings.cache_directory, limit_bytes=settings.cache_limit_bytes, verify=settings.verify, owner=settings.owner
+    )
+
+
+def _origin(settings: PeerSettings) -> OriginClient:
+    """Asks origins from here while no supernode answers, with the reach that a supernode here would have."""
+    try:
+        allowed = AllowedOrigins.parse(settings.allow_origin)
+    except ValueError as error:
+        raise ConfigError(f"--allow-origin: {error}") from error
+    policy = AddressPolicy(own_host=not settings.supernodes, private=settings.listen.loopback, allowed=allowed)
+    return OriginClient(policy=policy, origin_ca=settings.origin_ca)
+
+
+def _embedded(settings: PeerSettings, roster: Roster) -> EmbeddedSupernode:
     options: list[str] = ["--log-level", settings.log_level]
     for origin in settings.allow_origin:
         options += ["--allow-origin", origin]
@@ -96,7 +121,7 @@ def _embedded(settings: PeerSettings) -> EmbeddedSupernode:
         options += ["--origin-ca", str(settings.origin_ca)]
     if settings.piece_size is not None:
         options += ["--piece-size", str(settings.piece_size)]
-    return EmbeddedSupernode(settings.cache_directory / "supernode", options)
+    return EmbeddedSupernode(settings.cache_directory / "supernode", options, roster)
 
 
 def _listen(settings: PeerSettings) -> socket.socket:

@@ -15,6 +15,7 @@ from flyfs.store.blob_files import BlobFiles
 from flyfs.store.coldness import Coldness
 from flyfs.store.drops import Drops
 from flyfs.store.proofs import Proofs
+from flyfs.store.provisional import Provisional
 from flyfs.store.reader import PiecesLost
 from flyfs.store.services import StoreServices
 from flyfs.store.trust import BlobTrust
@@ -33,6 +34,7 @@ class StoredBlob:
         have: pieces that are proved and written, and may vanish in a crash. Only this object changes it.
         durable: pieces that survive one.
         manifest: the digests that are known.
+        provisional: held pieces that came from the origin itself, of which nobody must hear yet.
         unread: what was fetched ahead, and not read or sent since (``UnreadPages``).
         arrivals, drops: what is on its way here, and out.
         proofs: what of ``have`` may be served at once.
@@ -44,6 +46,7 @@ class StoredBlob:
         self.have = durable.copy()
         self.durable = durable
         self.manifest = manifest
+        self.provisional = Provisional()
         self.unread: dict[PieceIndex, int] = {}
         self.losses = 0
         self._size = files.blob.size
@@ -192,9 +195,13 @@ class StoredBlob:
             ValueError: they do not fit this blob.
         """
         if self.manifest.add(batch) and not self._dropped:
+            right, wrong = self.provisional.vouched(batch)
+            self.drops.pieces_damaged(wrong)
             self._unsaved.append(batch)
             if self._files.made:
                 self._services.ordering.digests_added(self, batch)
+            for piece in [piece for piece in right if piece in self.have]:
+                self._tell(piece, durable=False)  # from now on it is a *have* as any other
 
     async def write_piece(self, piece: PieceIndex, data: memoryview, *, proved: bool = False, demand: bool = False) -> None:
         """Proves a piece, writes it, and tells the listeners; returns at once where it is held.
@@ -370,6 +377,7 @@ class StoredBlob:
         self.losses += 1
         self.have.discard(piece)
         self.proofs.gone(piece)
+        self.provisional.piece_gone(piece)
         self._coldness.gone(piece)
         if self.unread:
             self._services.unread_pages.piece_used(self, piece)

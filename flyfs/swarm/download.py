@@ -19,6 +19,8 @@ from flyfs.core.ids import BlobId, PeerId, PieceIndex
 from flyfs.core.manifest import PAGE_PIECES, Fork, SignedDigests
 from flyfs.core.signing import verify
 from flyfs.store.stored_blob import StoredBlob
+from flyfs.store.unvouched import write_provisional
+from flyfs.swarm.back_to_origin import FromOrigin
 from flyfs.swarm.passing import Passing
 from flyfs.swarm.picker import SUPERNODE, CancelRequest, Fault, Picker, RequestPiece, Source, fault_of
 from flyfs.swarm.reading import Reading
@@ -36,7 +38,9 @@ class Surroundings(Protocol):
     demand_latency: LatencyWindow
     passing: Passing
 
-    async def fetch(self, source: Source, message: GetPiece, into: memoryview, *, timeout_s: float) -> Message:
+    async def fetch(
+        self, source: Source, blob: Blob, message: GetPiece, into: memoryview, *, timeout_s: float
+    ) -> Message | FromOrigin:
         """Asks a source for a piece; raises Unavailable where it is gone."""
         ...
 
@@ -60,8 +64,8 @@ class Surroundings(Protocol):
         """Counts, and reports, bytes that were not what they should be."""
         ...
 
-    def retire(self, blob_id: BlobId, reason: str) -> None:
-        """Drops a blob that contradicts itself."""
+    def forked(self, blob_id: BlobId, fork: Fork) -> None:
+        """Drops a blob that contradicts itself, and tells who should do so too."""
         ...
 
 
@@ -79,7 +83,7 @@ class Download:
     def __init__(self, stored: StoredBlob, around: Surroundings, *, timeout_s: float) -> None:
         self.stored = stored
         self.picker = Picker(stored.have, piece_size=stored.blob.piece_size, timeout_s=timeout_s)
-        self.bytes_from: dict[str, int] = {"peers": 0, "supernode": 0}
+        self.bytes_from: dict[str, int] = {"peers": 0, "supernode": 0, "origin": 0}
         self.last_error: FlyfsError | None = None
         self._around = around
         self._changed = trio.Event()
@@ -238,7 +242,7 @@ class Download:
             ahead=command.ahead,
         )
         try:
-            reply = await self._around.fetch(command.source, message, view, timeout_s=command.timeout_s)
+            reply = await self._around.fetch(command.source, self.blob, message, view, timeout_s=command.timeout_s)
             await self._take(command, reply, view)
         except FlyfsError as error:
             self._went_wrong(command, error)
@@ -246,7 +250,7 @@ class Download:
             self._failed(command, Fault.CANCELLED)
             raise
 
-    async def _take(self, command: RequestPiece, reply: Message, view: memoryview) -> None:
+    async def _take(self, command: RequestPiece, reply: Message | FromOrigin, view: memoryview) -> None:
         """What follows from an answer. Raises FlyfsError where the bytes, or their proof, are wrong."""
         match reply:
             case Piece(piece=piece, proof=proof) if piece == command.piece:
@@ -257,6 +261,13 @@ class Download:
                 except StoreFull:  # it is the right piece all the same
                     self._pass_on(command.piece, view)
                 self._arrived(command, len(view))
+            case FromOrigin():
+                try:
+                    await write_provisional(self.stored, command.piece, view, demand=command.piece in self._waiting)
+                except StoreFull:
+                    self._pass_on(command.piece, view)
+                self.picker.piece_arrived(command.piece, command.source, trio.current_time())
+                self.bytes_from["origin"] += len(view)
             case NotHeld():
                 self._failed(command, Fault.NOT_HELD)
             case Busy(retry_after_s=retry_after_s):
@@ -272,7 +283,7 @@ class Download:
         self._failed(command, fault_of(error), error, retry_after_s)
         match error:
             case Fork():
-                self._around.retire(self.blob.id, error.message)
+                self._around.forked(self.blob.id, error)
             case Corrupt() | ProtocolError():
                 self._around.piece_rejected(command.source, self.blob.id)
                 log.warning("swarm.piece.rejected", blob=self.blob.id, piece=command.piece, reason=error.message)
@@ -308,7 +319,7 @@ class Download:
             for batch in await self._around.ask_digests(self.blob.id, page):
                 self._learn(batch, SUPERNODE)
         except Fork as error:
-            self._around.retire(self.blob.id, error.message)
+            self._around.forked(self.blob.id, error)
         except FlyfsError as error:
             log.debug("swarm.digests.failed", blob=self.blob.id, page=page, reason=error.message)  # pieces bring their own
 

@@ -133,7 +133,7 @@ class OpenBlob:
         return BlobFigures(
             have_pieces=self._stored.have.count,
             came_pieces=self._stored.arrivals.proved_pieces,
-            origin_bytes=0,
+            origin_bytes=self._download.bytes_from["origin"],
             peer_bytes=self._download.bytes_from["peers"],
             supernode_bytes=self._download.bytes_from["supernode"],
             digest=None,

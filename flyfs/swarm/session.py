@@ -1,11 +1,11 @@
-"""The connection to the supernode: found again when lost, and what is asked over it. Shell.
+"""The session with one supernode: opened when somebody needs it, found again when lost, given up when silent. Shell.
 
-Two connections: one for questions and news, one for pieces, so that a ``stat`` never waits behind bulk. The configured
-supernodes are tried in order; after a loss the next one is tried at once, and waiting grows only once all have failed.
+Two connections: one for questions and news, one for pieces, so that a ``stat`` never waits behind bulk. When to try, and how long
+one that misbehaved is left alone, its standing decides; whether it is still there, the pulse.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Protocol
 
 import structlog
@@ -13,181 +13,243 @@ import trio
 
 from flyfs.core.address import Address
 from flyfs.core.errors import FlyfsError, ProtocolError, Unanswered, Unavailable
-from flyfs.core.ids import BlobId
+from flyfs.swarm.pulse import ANSWER_S, GiveUp, Pulse, SendPing
+from flyfs.swarm.standing import Standing
 from flyfs.transport.greeting import Dialled, dial
-from flyfs.transport.link import Answer, Link
-from flyfs.wire.messages import Hello, Introduce, Message, Neighbour, Retire, Welcome
-
-GRACE_S = 1.0
-"""How long a question waits for a session that is just being found (again); after that it fails at once."""
+from flyfs.transport.link import MAX_INCOMING, Handler, Link
+from flyfs.wire.messages import Hello, Message, Ping, Welcome
 
 TELL_TIMEOUT_S = 5.0
 """A supernode that takes no news for this long is as good as lost: the next session starts from the whole state."""
 
-_PAUSE_S = (0.1, 1.0)
+MAX_ASKED = MAX_INCOMING - 56
+"""Questions on their way at once: fewer than the other side serves at once, so that a ping never waits behind them."""
 
 log = structlog.get_logger(__name__)
 
 
 class SessionListener(Protocol):
-    """Who is told about the session; called on the loop."""
+    """Who is told about a session; called on the loop."""
 
-    def session_came(self, welcome: Welcome) -> None:
+    def session_came(self, session: "SupernodeSession", welcome: Welcome) -> None:
         """A supernode answers."""
         ...
 
-    def session_left(self) -> None:
+    def session_left(self, session: "SupernodeSession") -> None:
         """It does not any more."""
         ...
 
-    def introduced(self, blob_id: BlobId, neighbours: Sequence[Neighbour]) -> None:
-        """The supernode names more neighbours for a blob."""
-        ...
-
-    def retired(self, blob_id: BlobId, reason: str) -> None:
-        """A blob is over or forked: it must not be served any more."""
+    def session_refused(self) -> None:
+        """The first attempt to reach one failed: it is worth waiting for no longer."""
         ...
 
 
-@dataclass(slots=True)
-class SupernodeState:
-    """One configured supernode, for ``status``."""
-
-    address: Address
-    state: str = "down"
-    reason: str | None = None
-
-
-@dataclass(slots=True)
 class _Live:
-    control: Link
-    data: Link
-    welcome: Welcome
+    """One session while it lasts."""
+
+    def __init__(self, control: Link, data: Link, pulse: Pulse) -> None:
+        self.control = control
+        self.data = data
+        self.pulse = pulse
+        self.stirred = trio.Event()  # an answer is due that was not before
+        self.asking = trio.CapacityLimiter(MAX_ASKED)
+
+    @property
+    def lost(self) -> bool:
+        return self.control.closed or self.data.closed
+
+    @contextmanager
+    def due(self) -> Generator[None, None, None]:
+        """While an answer is due."""
+        if self.pulse.asked(trio.current_time()):
+            self.stirred.set()
+        try:
+            yield
+        finally:
+            self.pulse.answered()
 
 
-@dataclass
 class SupernodeSession:
-    """Asks the first supernode that answers. ``run`` keeps the session alive."""
+    """One supernode, as this peer talks to it. ``run`` must be running."""
 
-    addresses: Callable[[], Sequence[Address]]
-    """The configured supernodes; asked again before each round, because an embedded one changes its port."""
-    hello: Hello
-    listener: SessionListener
-    states: dict[str, SupernodeState] = field(default_factory=dict)
-    _live: _Live | None = None
-    _came: trio.Event = field(default_factory=trio.Event)
-    _down_since: float | None = None
+    def __init__(
+        self,
+        address: Address,
+        standing: Standing,
+        hello: Callable[[], Hello],
+        listener: SessionListener,
+        handle: Handler,
+        *,
+        idle_s: float,
+    ) -> None:
+        """``handle`` serves what the supernode sends by itself; ``idle_s`` is the pause between pings while nothing is due."""
+        self.address = address
+        self.standing = standing
+        self._hello = hello
+        self._listener = listener
+        self._handle = handle
+        self._idle_s = idle_s
+        self._live: _Live | None = None
+        self._woken = trio.Event()
+
+    def __repr__(self) -> str:
+        return f"<SupernodeSession {self.address}>"
 
     @property
     def up(self) -> bool:
-        """Whether a supernode answers now."""
+        """Whether the supernode answers now."""
         return self._live is not None
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keeps a session with one of the supernodes for ever."""
-        task_status.started()
-        self._down_since = trio.current_time()
-        pause_s = _PAUSE_S[0]
+    def wake(self) -> None:
+        """Its standing may say that it should be tried now."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Opens the session whenever its standing says so, for ever."""
         while True:
-            for address in self.addresses():
-                if await self._one_session(address):
-                    pause_s = _PAUSE_S[0]
-            await trio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _PAUSE_S[1])
+            self._woken = trio.Event()
+            if self.standing.next_try <= trio.current_time():
+                await self._talk()
+            else:
+                with trio.move_on_at(self.standing.next_try):
+                    await self._woken.wait()
 
-    async def _one_session(self, address: Address) -> bool:
-        """Talks with one supernode until the session is lost; False where there was none."""
-        state = self.states.setdefault(str(address), SupernodeState(address))
-        talked = False
+    async def _talk(self) -> None:
+        """Talks with the supernode until the session is lost."""
+        live: _Live | None = None
+        reason = self.standing.reason
         try:
-            async with dial(address, self.hello) as control, dial(address, self.hello) as data, trio.open_nursery() as nursery:
-                talked = True
-                nursery.start_soon(self._run_link, control, nursery.cancel_scope)
-                nursery.start_soon(self._run_link, data, nursery.cancel_scope)
-                self._begin(state, _Live(control.link, data.link, control.welcome))
+            async with (
+                dial(self.address, self._hello()) as control,
+                dial(self.address, self._hello()) as data,
+                trio.open_nursery() as nursery,
+            ):
+                now = trio.current_time()
+                live = _Live(control.link, data.link, Pulse(now, idle_s=self._idle_s))
+                nursery.start_soon(self._run_link, live, control, nursery.cancel_scope)
+                nursery.start_soon(self._run_link, live, data, nursery.cancel_scope)
+                nursery.start_soon(self._watch, live, nursery)
+                self._begin(live, control.welcome)
         except FlyfsError as error:
-            if state.reason != error.message:
-                log.warning("swarm.supernode.unreachable", address=str(address), reason=error.message)
-            state.reason = error.message
+            if reason != error.message:
+                log.warning("swarm.supernode.unreachable", address=str(self.address), reason=error.message)
+            self._refused(error)
         finally:
-            self._end(state)
-        return talked
+            if live is not None:
+                self._end(live)
 
-    async def _run_link(self, dialled: Dialled, both: trio.CancelScope) -> None:
+    def _refused(self, error: FlyfsError) -> None:
+        now = trio.current_time()
+        first = self.standing.state(now) == "unknown"
+        self.standing.refused(now, error.message)
+        if isinstance(error, ProtocolError):
+            self.standing.misbehaved(now, error.message, gravely=True)
+        if first:
+            self._listener.session_refused()
+
+    def _begin(self, live: _Live, welcome: Welcome) -> None:
+        self._live = live
+        self.standing.came(trio.current_time())
+        log.info("swarm.supernode.up", address=str(self.address))
+        self._listener.session_came(self, welcome)
+
+    def _end(self, live: _Live, reason: str = "the connection was lost") -> None:
+        """The session is over, whoever notices first. Whoever waits for an answer wakes up in a world that knows."""
+        if self._live is not live:
+            return
+        self._live = None
+        live.control.close(reason)
+        live.data.close(reason)
+        self.standing.lost(trio.current_time(), reason)
+        if trio.current_effective_deadline() != float("-inf"):  # else we are ending ourselves
+            log.warning("swarm.supernode.lost", address=str(self.address), reason=reason)
+        self._listener.session_left(self)
+
+    async def _run_link(self, live: _Live, dialled: Dialled, both: trio.CancelScope) -> None:
         try:
             await dialled.link.run(self._handle)
         except ProtocolError as error:
             log.warning("swarm.supernode.protocol", link=dialled.link.name, reason=error.message)
+            self.standing.misbehaved(trio.current_time(), error.message, gravely=True)
         finally:
+            self._end(live)
             both.cancel()  # one connection without the other is no session
 
-    def _begin(self, state: SupernodeState, live: _Live) -> None:
-        state.state, state.reason = "up", None
-        self._live, self._down_since = live, None
-        log.info("swarm.supernode.up", address=str(state.address))
-        self.listener.session_came(live.welcome)
-        self._came.set()
+    async def _watch(self, live: _Live, nursery: trio.Nursery) -> None:
+        """Pings when it has been quiet for too long, and ends the session when that brings nothing either."""
+        while True:
+            live.stirred = trio.Event()
+            live.pulse.heard(max(live.control.heard_at, live.data.heard_at))
+            for command in live.pulse.next_commands(trio.current_time()):
+                match command:
+                    case SendPing():
+                        nursery.start_soon(self._ping, live)
+                    case GiveUp(silent_s):
+                        self._end(live, f"silent for {silent_s:.1f} s")
+                        return
+            with trio.move_on_at(live.pulse.next_deadline()):
+                await live.stirred.wait()
 
-    def _end(self, state: SupernodeState) -> None:
-        state.state = "down"
-        if self._live is None:
-            return
-        self._live = None
-        self._came = trio.Event()
-        self._down_since = trio.current_time()
-        state.reason = "the connection was lost"
-        if trio.current_effective_deadline() != float("-inf"):  # else we are ending ourselves
-            log.warning("swarm.supernode.lost", address=str(state.address))
-        self.listener.session_left()
+    @staticmethod
+    async def _ping(live: _Live) -> None:
+        try:
+            await live.control.request(Ping(), timeout_s=ANSWER_S)
+        except FlyfsError:
+            return  # whether that means anything, the pulse says
 
-    async def _handle(self, _: Link, message: Message) -> Answer | None:
-        match message:
-            case Introduce(blob_id=blob_id, neighbours=neighbours):
-                self.listener.introduced(blob_id, neighbours)
-            case Retire(blob_id=blob_id, reason=reason):
-                self.listener.retired(blob_id, reason)
-            case _:
-                raise Unavailable(f"a peer does not serve {type(message).__name__} on this connection")
-        return None
+    def misbehaved(self, reason: str) -> None:
+        """The supernode sent bytes that do not fit their digest."""
+        if self.standing.misbehaved(trio.current_time(), reason) and self._live is not None:
+            self._end(self._live, reason)
 
     async def ask(self, message: Message, *, timeout_s: float) -> Message:
         """Asks a question.
 
         Raises:
-            Unavailable: no supernode answers (at once, if that has been so for a second), or not in time.
-            FlyfsError: what the supernode said.
+            Unanswered: the supernode does not answer, or not in time.
+            FlyfsError: what it said.
         """
-        live = await self._session()
-        return await live.control.request(message, timeout_s=timeout_s)
+        live = self._living()
+        until = trio.current_time() + timeout_s
+        with trio.move_on_at(until) as scope:
+            await live.asking.acquire()
+        if scope.cancelled_caught:
+            raise Unanswered(f"{self.address}: {MAX_ASKED} questions are waiting for their answers")
+        try:
+            return await self._request(live, live.control, message, until - trio.current_time())
+        finally:
+            live.asking.release()
 
     async def fetch(self, message: Message, into: memoryview, *, timeout_s: float) -> Message:
-        """Asks for a piece, over the connection for pieces. Raises as ``ask``, but never waits for a session."""
-        if self._live is None:
-            raise Unanswered(self._unavailable().message)
-        return await self._live.data.request(message, timeout_s=timeout_s, into=into)
+        """Asks for a piece, over the connection for pieces. Raises as ``ask``."""
+        live = self._living()
+        return await self._request(live, live.data, message, timeout_s, into)
+
+    async def _request(
+        self, live: _Live, link: Link, message: Message, timeout_s: float, into: memoryview | None = None
+    ) -> Message:
+        try:
+            with live.due():
+                return await link.request(message, timeout_s=max(0.0, timeout_s), into=into)
+        except Unanswered:
+            if live.lost:  # whoever asked may hear of it before the session does
+                self._end(live)
+            raise
 
     async def tell(self, message: Message) -> None:
         """Sends an event; lost without a trace where nobody answers (a new session starts from the whole state)."""
         if self._live is None:
             return
-        link = self._live.control
+        live = self._live
         with trio.move_on_after(TELL_TIMEOUT_S) as scope:
             try:
-                await link.send(message)
+                await live.control.send(message)
             except Unavailable:
                 return
         if scope.cancelled_caught:
-            link.close("it takes no news")
+            self._end(live, "it takes no news")
 
-    async def _session(self) -> _Live:
-        while self._live is None:
-            since = self._down_since if self._down_since is not None else trio.current_time()
-            with trio.move_on_at(since + GRACE_S) as scope:
-                await self._came.wait()
-            if scope.cancelled_caught:
-                raise self._unavailable()
+    def _living(self) -> _Live:
+        if self._live is None:
+            raise Unanswered(f"{self.address}: {self.standing.reason or 'not tried yet'}")
         return self._live
-
-    def _unavailable(self) -> Unavailable:
-        told = "; ".join(f"{state.address}: {state.reason or 'not tried yet'}" for state in self.states.values())
-        return Unavailable(f"no supernode answers ({told or 'none is configured'})")

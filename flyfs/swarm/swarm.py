@@ -1,64 +1,69 @@
 """The swarm as one peer sees it: composes session, neighbours, downloads and uploads, and answers what ``fs`` asks. Shell."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from weakref import WeakSet
 
 import structlog
 import trio
 
-from flyfs.core.address import Address
-from flyfs.core.errors import FlyfsError, RemoteProtocolError, Stale, Unavailable
-from flyfs.core.ids import PUBLIC, BlobId, PeerId
-from flyfs.core.manifest import SignedDigests
-from flyfs.core.remote import Entry, Listing, RemoteDirectory, RemoteFile
+from flyfs.core.bitmap import Bitmap
+from flyfs.core.blob import Blob
+from flyfs.core.errors import Stale, Unavailable
+from flyfs.core.ids import BlobId, PeerId, PieceIndex
+from flyfs.core.manifest import Fork, SignedDigests
+from flyfs.core.remote import Listing, RemoteDirectory, RemoteFile
 from flyfs.core.urls import RemoteUrl
 from flyfs.store.store import Store
 from flyfs.store.stored_blob import StoredBlob
+from flyfs.swarm.back_to_origin import BackToOrigin, FromOrigin
+from flyfs.swarm.confirming import Confirming
 from flyfs.swarm.download import Download
+from flyfs.swarm.last_resort import LastResort
 from flyfs.swarm.losses import Losses
+from flyfs.swarm.memberships import Memberships
+from flyfs.swarm.names import RemoteNames
 from flyfs.swarm.neighbours import Neighbours
+from flyfs.swarm.offers import offered
 from flyfs.swarm.open_blob import OpenBlob
 from flyfs.swarm.passing import Passing
-from flyfs.swarm.picker import Source
+from flyfs.swarm.picker import SUPERNODE, Source
+from flyfs.swarm.roster import Roster
 from flyfs.swarm.session import SupernodeSession
+from flyfs.swarm.supernodes import Supernodes
 from flyfs.swarm.uploads import Announcer, Uploads
 from flyfs.telemetry.counters import Counters
 from flyfs.telemetry.latency import LatencyWindow
 from flyfs.transport.buffers import BufferPool
 from flyfs.transport.greeting import Greeted
+from flyfs.transport.link import Answer, Link
 from flyfs.wire.messages import (
     MAJOR,
     MINOR,
     Digests,
-    DirectoryFound,
-    FileFound,
+    Done,
+    Forked,
     GetDigests,
     GetPiece,
     Hello,
-    Join,
-    Joined,
-    Leave,
-    List,
-    Listed,
+    Introduce,
     Message,
     Neighbour,
+    Ping,
+    Reached,
     Report,
-    Stat,
+    Retire,
     Welcome,
 )
 
-_LISTING_RESTARTS = 3
-"""How often a listing that changes while it is told is begun again."""
-
-DIGESTS_TIMEOUT_S = 2.0
-"""Pieces bring their digests along; a page of them only saves work."""
-
-FOR_EVER_S = 1e9
-"""Thirty years: the wire knows no infinity."""
-
 AHEAD_SHARE = 4
 """Readers read no further ahead than into a quarter of the store, so that what they read ahead never evicts itself."""
+
+GRACE_S = 1.0
+"""How long a question waits for a supernode that is just being found (again); after that it fails at once."""
+
+ALONE_AFTER_S = (1.0, 2.5)
+"""As long, where the origin can be asked then: each peer waits another time within these bounds, lest they all ask at once."""
 
 log = structlog.get_logger(__name__)
 
@@ -81,28 +86,44 @@ class Swarm:
         self,
         store: Store,
         settings: SwarmSettings,
-        supernodes: Callable[[], Sequence[Address]],
+        roster: Roster,
         counters: Counters,
         demand_latency: LatencyWindow,
+        *,
+        origin: BackToOrigin | None = None,
     ) -> None:
+        """``origin`` is None where origins must not be asked from here."""
         self.buffers = BufferPool()
         self.passing = Passing()
         self._store = store
         self._settings = settings
         self._counters = counters
         self.demand_latency = demand_latency
-        self._keys: set[bytes] = set()
         self._downloads: dict[BlobId, _Running] = {}
-        self._joined: set[BlobId] = set()  # what the present session has been told of
         self._announced: WeakSet[StoredBlob] = WeakSet()  # objects, because the store makes new ones of blobs long unused
         self._nursery: trio.Nursery | None = None
-        hello = self._hello()
-        self.session = SupernodeSession(supernodes, hello, self)
+        self.reached: bool | None = None
+        """Whether others reach this peer at the address that it gives, as a supernode found; None for not known."""
+        self.unreached: str | None = None
+        """Why they do not."""
+        grace_s = GRACE_S if origin is None else _alone_after_s(store.peer_id)
+        self.supernodes = Supernodes(roster, self._hello, self, self._news, grace_s=grace_s)
+        self.memberships = Memberships(
+            store, self.supernodes, self, origin_stands_in=origin is not None, timeout_s=settings.deadline_s
+        )
+        self._names = RemoteNames(self.supernodes, store, origin, timeout_s=settings.deadline_s)
+        self._last_resort = LastResort(self.supernodes, self.memberships, origin, self._held_by_neighbour)
+        self._confirming = Confirming(store, self.trusted_keys, self.ask_digests, self._confirmed, self.forked)
         self.neighbours = Neighbours(self._hello, self)
-        self.announcer = Announcer(self.session.tell)
-        self.uploads = Uploads(store, self.announcer, self._served)
+        self.announcer = Announcer(self.memberships.tell)
         self._losses = Losses(self._tell_loss)
         store.listen_losses(self._losses.happened)
+        self.uploads = Uploads(store, self.announcer, self.trusted_keys, self._served)
+
+    @property
+    def address(self) -> str:
+        """Where others are told to reach this peer."""
+        return self._settings.address
 
     def _hello(self) -> Hello:
         return Hello(
@@ -131,8 +152,10 @@ class Swarm:
             self._nursery = nursery
             await nursery.start(self.announcer.run)
             await nursery.start(self.neighbours.run)
-            await nursery.start(self.session.run)
             nursery.start_soon(self._losses.run)
+            await nursery.start(self._confirming.run)
+            await nursery.start(self.memberships.run)
+            await nursery.start(self.supernodes.run)
             task_status.started()
 
     def _served(self, size: int) -> None:
@@ -149,39 +172,11 @@ class Swarm:
             NotFound, Denied, TooLarge: what the origin, or its guard, said.
             Unavailable: it cannot be known now.
         """
-        question = Stat(url=str(url), principal=PUBLIC, max_age_s=min(max_age_s, FOR_EVER_S), read=read, pin=pin)
-        match await self.session.ask(question, timeout_s=self._settings.deadline_s):
-            case FileFound(blob=blob, modified_s=modified_s, age_s=age_s, sequential=sequential):
-                if blob is not None and blob.url != str(url):
-                    raise RemoteProtocolError(f"asked for {url.redacted()}, got another name")
-                return RemoteFile(blob=blob, modified_s=modified_s, age_s=age_s, sequential=sequential)
-            case DirectoryFound(age_s=age_s):
-                return RemoteDirectory(age_s=age_s)
-            case reply:
-                raise RemoteProtocolError(f"an answer to Stat that does not fit: {type(reply).__name__}")
+        return await self._names.stat(url, max_age_s=max_age_s, read=read, pin=pin)
 
     async def list(self, url: RemoteUrl, *, max_age_s: float) -> Listing:
-        """The names in the directory ``url``, page by page. Raises as ``stat``."""
-        entries: list[Entry] = []
-        serial = restarts = 0
-        while True:
-            question = List(
-                url=str(url), principal=PUBLIC, max_age_s=min(max_age_s, FOR_EVER_S), serial=serial, start=len(entries)
-            )
-            try:
-                page = await self.session.ask(question, timeout_s=self._settings.deadline_s)
-            except Unavailable as error:
-                if not serial or error.retry_after_s != 0.0 or restarts == _LISTING_RESTARTS:
-                    raise
-                entries.clear()  # a newer listing has replaced the one whose first pages we have
-                serial, restarts = 0, restarts + 1
-                continue
-            if not isinstance(page, Listed) or page.start != len(entries) or (page.more and not page.entries):
-                raise RemoteProtocolError("an answer to List that does not fit")
-            serial = page.serial
-            entries += page.entries
-            if not page.more:
-                return Listing(entries=tuple(entries), skipped=page.skipped, age_s=page.age_s)
+        """The names in the directory ``url``. Raises as ``stat``."""
+        return await self._names.list(url, max_age_s=max_age_s)
 
     async def open(self, file: RemoteFile) -> OpenBlob:
         """Opens one version; no network wait. Raises Unavailable where the process is short of descriptors or memory."""
@@ -208,10 +203,8 @@ class Swarm:
         download = Download(stored, self, timeout_s=self._settings.deadline_s)
         running = self._downloads[stored.blob.id] = _Running(download)
         assert self._nursery is not None, "open before run"
-        if self.session.up:
-            download.picker.supernode_came()
+        self.memberships.reading_began(stored)
         self._nursery.start_soon(self._run_download, running)
-        self._nursery.start_soon(self._join, stored, not stored.have.complete)
         return running
 
     async def _run_download(self, running: "_Running") -> None:
@@ -222,97 +215,117 @@ class Swarm:
             if self._downloads.get(blob_id) is running:
                 del self._downloads[blob_id]
                 self.neighbours.part(blob_id)
+                self.memberships.reading_ended(blob_id)
 
     def _close(self, running: "_Running") -> None:
         running.users -= 1
         if running.users == 0:
             running.download.finish()
 
-    # -- membership ------------------------------------------------------------------------------------------------
+    # -- what memberships tell (memberships.Reading) ---------------------------------------------------------------
 
-    async def _join(self, stored: StoredBlob, reading: bool, *, again: bool = False) -> None:
-        """Tells the supernode what we hold of a blob, and meets the neighbours it names."""
-        blob_id = stored.blob.id
-        if not reading and not again and blob_id in self._joined:
-            return
-        self._joined.add(blob_id)
-        if stored not in self._announced:
-            self._announced.add(stored)
-            stored.listen(lambda piece, durable: self.announcer.piece_gained(blob_id, piece, durable))
-        try:
-            message = Join(blob=stored.blob, have=stored.have.to_bytes(), durable=stored.durable.to_bytes(), reading=reading)
-            reply = await self.session.ask(message, timeout_s=self._settings.deadline_s)
-        except FlyfsError as error:
-            self._joined.discard(blob_id)
-            log.debug("swarm.join.failed", blob=blob_id, reason=error.message)
-            return
-        if isinstance(reply, Joined) and blob_id in self._downloads:
-            self.meet(blob_id, reply.neighbours)
+    def reading(self) -> Collection[BlobId]:
+        """Which blobs are being read."""
+        return self._downloads.keys()
 
-    async def _tell_loss(self, blob_id: BlobId) -> None:
-        """A blob went, or shrank: the supernode, if it was told of it, hears what is left."""
-        if blob_id not in self._joined:
-            return
+    def stored(self, blob_id: BlobId) -> StoredBlob | None:
+        """One that is being read."""
         running = self._downloads.get(blob_id)
-        try:
-            stored = running.download.stored if running is not None else self._store.look(blob_id)
-        except Unavailable as error:  # whoever asks us for it will hear that it is not held
-            log.debug("swarm.loss.untold", blob=blob_id, reason=error.message)
-            return
-        if stored is None:
-            self._joined.discard(blob_id)
-            await self.session.tell(Leave(blob_id=blob_id))
-        else:
-            await self._join(stored, running is not None and not stored.have.complete, again=True)
+        return running.download.stored if running is not None else None
 
-    async def _join_all(self) -> None:
-        """A new session knows nothing of us: tell it everything the store holds, what is read first."""
-        first = list(self._downloads)
-        for blob_id in first + [one for one in self._store.blob_ids() if one not in self._downloads]:
-            stored = self._store.look(blob_id)
-            if stored is not None and (stored.have.count or blob_id in self._downloads):
-                await self._join(stored, blob_id in self._downloads and not stored.have.complete)
-
-    def session_came(self, welcome: Welcome) -> None:
-        """A supernode answers: it is a source for every download."""
-        if welcome.key:
-            self._keys.add(welcome.key)
-        self._joined.clear()
-        for running in self._downloads.values():
+    def supernode_came(self, blob_id: BlobId) -> None:
+        """A supernode can be asked for the blob."""
+        running = self._downloads.get(blob_id)
+        if running is not None:
             running.download.picker.supernode_came()
             running.download.changed()
-        assert self._nursery is not None
-        self._nursery.start_soon(self._join_all)
 
-    def session_left(self) -> None:
-        """The supernode is gone; neighbours stay."""
-        for running in self._downloads.values():
-            running.download.picker.source_left(None)
+    def supernode_left(self, blob_id: BlobId) -> None:
+        """It is gone; neighbours stay."""
+        running = self._downloads.get(blob_id)
+        if running is not None:
+            running.download.picker.source_left(SUPERNODE)
             running.download.changed()
 
+    def joining(self, stored: StoredBlob) -> Bitmap:
+        """A supernode is about to hear what we offer: from now on each new piece is news."""
+        if stored not in self._announced:
+            self._announced.add(stored)
+            blob_id, provisional = stored.blob.id, stored.provisional  # the blob must not be kept alive by its own listener
+
+            def tell(piece: PieceIndex, durable: bool) -> None:
+                if piece not in provisional:
+                    self.announcer.piece_gained(blob_id, piece, durable)
+
+            stored.listen(tell)
+        return offered(stored, self.trusted_keys())
+
+    def joined(self, stored: StoredBlob, neighbours: Sequence[Neighbour]) -> None:
+        """A supernode knows what we offer, and names neighbours."""
+        self.introduced(stored.blob.id, neighbours)
+        self._confirming.joined(stored)
+
+    def _confirmed(self, blob_id: BlobId, pieces: Sequence[PieceIndex]) -> None:
+        """A supernode vouches for pieces that we could not prove before."""
+        for piece in pieces:
+            self.announcer.piece_gained(blob_id, piece, durable=False)
+
     def introduced(self, blob_id: BlobId, neighbours: Sequence[Neighbour]) -> None:
-        """The supernode names more neighbours."""
+        """A supernode names neighbours."""
         if blob_id in self._downloads:
             self.meet(blob_id, neighbours)
 
-    def retired(self, blob_id: BlobId, reason: str) -> None:
-        """The supernode says that a blob is over."""
-        self.retire(blob_id, reason)
+    async def _tell_loss(self, blob_id: BlobId) -> None:
+        """A blob went, or shrank: the supernode, if it was told of it, hears what is left."""
+        await self.memberships.lost(blob_id, self.stored(blob_id) or self._store.look(blob_id))
+
+    # -- what supernodes tell (supernodes.SupernodesListener) ------------------------------------------------------
+
+    def session_left(self, session: SupernodeSession) -> None:
+        """What it was told of has to be told to others."""
+        self.memberships.session_left(session)
+
+    def supernodes_changed(self) -> None:
+        """Blobs may belong to another one now."""
+        self.memberships.stir()
+
+    async def _news(self, _: Link, message: Message) -> Answer | None:
+        """What a supernode sends by itself."""
+        match message:
+            case Introduce(blob_id=blob_id, neighbours=neighbours):
+                self.introduced(blob_id, neighbours)
+            case Retire(blob_id=blob_id, reason=reason):
+                self.retire(blob_id, reason)
+            case GetDigests(blob_id=blob_id, page=page):
+                stored = self._store.look(blob_id)
+                return Answer(Digests(batches=stored.manifest.batches(page) if stored is not None else ()))
+            case Reached(address=address, reason=reason):
+                if reason and self.unreached != reason:
+                    log.warning("swarm.address.unreachable", address=address, reason=reason)
+                self.reached, self.unreached = not reason, reason or None
+            case Ping():
+                return Answer(Done())
+            case _:
+                raise Unavailable(f"a peer does not serve {type(message).__name__} on this connection")
+        return None
 
     # -- what downloads ask (download.Surroundings) ----------------------------------------------------------------
 
-    async def fetch(self, source: Source, message: GetPiece, into: memoryview, *, timeout_s: float) -> Message:
-        """Asks the supernode (None) or a neighbour for a piece."""
+    async def fetch(
+        self, source: Source, blob: Blob, message: GetPiece, into: memoryview, *, timeout_s: float
+    ) -> Message | FromOrigin:
+        """Asks the supernode (None; the origin, while none answers) or a neighbour for a piece."""
         if source is None:
-            return await self.session.fetch(message, into, timeout_s=timeout_s)
+            return await self._last_resort.fetch(blob, message, into, timeout_s=timeout_s)
         return await self.neighbours.fetch(source, message, into, timeout_s=timeout_s)
 
     async def ask_digests(self, blob_id: BlobId, page: int) -> Sequence[SignedDigests]:
         """What the supernode knows of a manifest page. Raises FlyfsError."""
-        reply = await self.session.ask(GetDigests(blob_id=blob_id, page=page), timeout_s=DIGESTS_TIMEOUT_S)
-        if not isinstance(reply, Digests):
-            raise RemoteProtocolError(f"an answer to GetDigests that does not fit: {type(reply).__name__}")
-        return reply.batches
+        return await self._last_resort.ask_digests(blob_id, page)
+
+    def _held_by_neighbour(self, blob_id: BlobId, piece: PieceIndex) -> bool:
+        running = self._downloads.get(blob_id)
+        return running is not None and running.download.picker.held_by_peer(piece)
 
     def meet(self, blob_id: BlobId, neighbours: Sequence[Neighbour]) -> None:
         """Gets in touch with neighbours for a blob that is being read."""
@@ -321,7 +334,7 @@ class Swarm:
 
     def trusted_keys(self) -> frozenset[bytes]:
         """Keys of the supernodes we talked to since the start."""
-        return frozenset(self._keys)
+        return self.supernodes.trusted_keys
 
     def piece_came(self, source: Source, size: int) -> None:
         """Counts a verified piece."""
@@ -334,8 +347,19 @@ class Swarm:
     def piece_rejected(self, source: Source, blob_id: BlobId) -> None:
         """Counts a wrong piece, and tells the supernode whose it was."""
         self._counters.pieces_rejected += 1
+        home = self.memberships.home(blob_id)
         if source is not None:
             self.unreachable(source, blob_id, "corrupt")
+        elif home is not None:
+            home.misbehaved("it sends pieces that do not fit their digests")
+
+    def forked(self, blob_id: BlobId, fork: Fork) -> None:
+        """A blob contradicts itself: the supernode gets the proof, where there is one, and tells everybody."""
+        home = self.memberships.home(blob_id)
+        if fork.batches and home is not None:
+            assert self._nursery is not None
+            self._nursery.start_soon(home.tell, Forked(blob_id=blob_id, batches=fork.batches))
+        self.retire(blob_id, fork.message)
 
     def retire(self, blob_id: BlobId, reason: str) -> None:
         """Drops a blob from the store; its readers get Stale for what they do not have."""
@@ -345,7 +369,7 @@ class Swarm:
             running.download.stop(Stale(f"{running.download.blob.url}: {reason}"))
             del self._downloads[blob_id]
             self.neighbours.part(blob_id)
-        self._joined.discard(blob_id)
+        self.memberships.dropped(blob_id)
         assert self._nursery is not None
         self._nursery.start_soon(self._store.drop, blob_id)
 
@@ -359,10 +383,16 @@ class Swarm:
     def unreachable(self, peer: PeerId, blob_id: BlobId, fault: str) -> None:
         """Reports a neighbour's fault to the supernode, which decides what it means."""
         assert self._nursery is not None
-        self._nursery.start_soon(self.session.tell, Report(peer_id=peer, blob_id=blob_id, fault=fault))
+        self._nursery.start_soon(self.memberships.tell, blob_id, Report(peer_id=peer, blob_id=blob_id, fault=fault))
 
 
 @dataclass(slots=True)
 class _Running:
     download: Download
     users: int = 0
+
+
+def _alone_after_s(peer: PeerId) -> float:
+    """A stable time for each peer: its id is random."""
+    least_s, most_s = ALONE_AFTER_S
+    return least_s + (most_s - least_s) * int(peer[:8], 16) / 0xFFFFFFFF

@@ -3,7 +3,7 @@
 News are coalesced for at most 50 ms, because each 100 ms of delay costs the swarm about one per cent.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from flyfs.core.errors import Stale, StoreFull, Unavailable
 from flyfs.core.ids import BlobId, PieceIndex
 from flyfs.store.reader import PiecesLost
 from flyfs.store.stored_blob import StoredBlob
+from flyfs.swarm.offers import is_offered, offered
 from flyfs.transport.greeting import Greeted
 from flyfs.transport.link import Answer, FileRange, Link
 from flyfs.wire.messages import Busy, Digests, Done, Follow, GetDigests, GetPiece, Have, Holdings, Message, NotHeld, Piece, Ping
@@ -45,7 +46,7 @@ class _News:
 class Announcer:
     """Tells what was gained: to the supernode, and to each connection that follows the blob."""
 
-    def __init__(self, tell_supernode: Callable[[Message], Awaitable[None]]) -> None:
+    def __init__(self, tell_supernode: Callable[[BlobId, Message], Awaitable[None]]) -> None:
         self._tell_supernode = tell_supernode
         self._followers: dict[BlobId, set[Link]] = {}
         self._news: dict[BlobId, _News] = {}
@@ -78,7 +79,7 @@ class Announcer:
                 self._happened = trio.Event()
                 news, self._news = self._news, {}
                 for message in [message for blob_id, one in news.items() for message in _messages(blob_id, one)]:
-                    nursery.start_soon(self._tell_supernode, message)
+                    nursery.start_soon(self._tell_supernode, message.blob_id, message)
                     if not message.durable:
                         for link in self._followers.get(message.blob_id, ()):
                             nursery.start_soon(_tell, link, message)
@@ -102,10 +103,13 @@ async def _tell(link: Link, message: Message) -> None:
 class Uploads:
     """Serves the store to connected peers."""
 
-    def __init__(self, shelf: Shelf, announcer: Announcer, served: Callable[[int], None]) -> None:
-        """``served`` counts the payload bytes that left."""
+    def __init__(
+        self, shelf: Shelf, announcer: Announcer, keys: Callable[[], Collection[bytes]], served: Callable[[int], None]
+    ) -> None:
+        """``keys`` are those whose word others believe, as far as we know; ``served`` counts the payload bytes that left."""
         self._shelf = shelf
         self._announcer = announcer
+        self._keys = keys
         self._served = served
         self._sending = trio.CapacityLimiter(MAX_SENDING)
 
@@ -125,7 +129,8 @@ class Uploads:
                 if stored is None:
                     return Answer(Holdings(have=b"", durable=b""))
                 self._announcer.follow(blob_id, link)
-                return Answer(Holdings(have=stored.have.to_bytes(), durable=stored.durable.to_bytes()))
+                have = offered(stored, self._keys())
+                return Answer(Holdings(have=have.to_bytes(), durable=stored.durable.to_bytes()))
             case GetDigests(blob_id=blob_id, page=page):
                 stored = self._shelf.find(blob_id)
                 return Answer(Digests(batches=stored.manifest.batches(page) if stored else ()))
@@ -136,7 +141,9 @@ class Uploads:
 
     async def _piece(self, message: GetPiece) -> Answer:
         stored = self._shelf.find(message.blob_id)
-        if stored is None or message.piece >= len(stored.blob.grid) or message.piece not in stored.have:
+        if stored is None or message.piece >= len(stored.blob.grid):
+            return Answer(NotHeld())
+        if not is_offered(stored, PieceIndex(message.piece), self._keys()):
             return Answer(NotHeld())
         if self._sending.statistics().tasks_waiting >= 2 * MAX_SENDING:
             return Answer(Busy(retry_after_s=BUSY_RETRY_S))

@@ -78,6 +78,29 @@ class IsolatedPeer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnreachablePeer:
+    """A peer that does not answer where it says it is: it is served, and named to nobody."""
+
+    peer_id: str
+    address: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advertised:
+    """Where others are told to reach this process.
+
+    Attributes:
+        reachable: whether they do, None where nobody has tried.
+        reason: why they do not.
+    """
+
+    address: str
+    reachable: bool | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SupernodeFigures:
     """How a supernode is seen from here; ``reason`` where it is not up."""
 
@@ -92,6 +115,8 @@ def assemble_status(
     counters: CounterStatistics,
     known_peers: int,
     isolated_peers: Sequence[IsolatedPeer],
+    unreachable_peers: Sequence[UnreachablePeer],
+    advertised: Advertised,
     supernodes: Sequence[SupernodeFigures],
     store: StoreFigures,
     demand_latency: Quantiles,
@@ -122,7 +147,9 @@ def assemble_status(
                 {"peer": peer.peer_id, "address": peer.address, "reason": peer.reason, "until": rfc3339(peer.until_s)}
                 for peer in isolated_peers
             ],
+            "unreachable": [{"peer": peer.peer_id, "address": peer.address, "reason": peer.reason} for peer in unreachable_peers],
         },
+        "advertised": {"address": advertised.address, "reachable": advertised.reachable, "reason": advertised.reason},
         "supernodes": [{"address": each.address, "state": each.state, "reason": each.reason} for each in supernodes],
         "store": {
             "directory": process.cache_directory,

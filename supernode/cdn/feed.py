@@ -127,7 +127,14 @@ class Feed:
         """The signed digests that cover a piece."""
         if piece in self._unsigned:
             self._sign_around(piece)
-        return self.stored.manifest.batch_for(piece)
+        batch = self.stored.manifest.batch_for(piece)
+        return None if batch is None else self._signed_anew(batch)
+
+    def _signed_anew(self, batch: SignedDigests) -> SignedDigests:
+        """``batch`` with the key of now: what our disk holds was read or checked by us, perhaps under another key."""
+        if batch.key == self._services.key.public:
+            return batch
+        return self._services.key.sign(batch.blob_id, batch.first, batch.digests)
 
     def digests(self, page: int) -> tuple[SignedDigests, ...]:
         """The digests known of a manifest page, in as few batches as there are gaps between them."""
@@ -136,7 +143,36 @@ class Feed:
             if len(run) > 1:
                 digests = b"".join(batch.digests for batch in run)
                 self.stored.add_digests(self._services.key.sign(self.blob.id, run[0].first, digests))
-        return self.stored.manifest.batches(page)
+        return tuple(map(self._signed_anew, self.stored.manifest.batches(page)))
+
+    @property
+    def key(self) -> bytes:
+        """The public key whose signatures count here."""
+        return self._services.key.public
+
+    def proves(self, piece: PieceIndex) -> bool:
+        """Whether the digest of a piece is known here."""
+        return self._digest_of(piece) is not None
+
+    def learn(self, batch: SignedDigests) -> None:
+        """Takes over digests that our own key signed, elsewhere; where they contradict what is known, the blob is retired."""
+        try:
+            self._refuse_fork(batch)
+            self.stored.add_digests(batch)
+        except Fork as error:
+            self.forked(error.message)
+
+    def forked(self, reason: str) -> None:
+        """Two signed digests contradict each other: the blob is over, here and everywhere."""
+        self._over = Stale(reason)
+        self._listener.blob_forked(self.blob, reason)
+
+    def _refuse_fork(self, batch: SignedDigests) -> None:
+        """Raises Fork where a batch contradicts what was read here and is not signed yet; the rest the manifest checks."""
+        for piece in map(PieceIndex, batch.pieces):
+            own = self._unsigned.get(piece)
+            if own is not None and own != batch.digest_of(piece):
+                raise Fork(f"two signed digests for piece {piece} of blob {batch.blob_id}")
 
     def _runs_of_batches(self, page: int) -> list[list[SignedDigests]]:
         runs: list[list[SignedDigests]] = []
@@ -304,8 +340,7 @@ class Feed:
         log.info("cdn.read.failed", url=self.blob.url, reason=error.message)
         match error:
             case Fork():
-                self._over = Stale(error.message)
-                self._listener.blob_forked(self.blob, error.message)
+                self.forked(error.message)
             case VersionChanged():
                 self._over = Stale(error.message)
                 self._listener.version_over(self.blob, error.message)

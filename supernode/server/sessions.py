@@ -1,7 +1,7 @@
 """One connected peer, as the supernode serves it: messages in, answers out. Shell; every decision is the coordinator's."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 import trio
@@ -10,7 +10,8 @@ from flyfs.core.address import parse_address
 from flyfs.core.bitmap import Bitmap, pieces_of
 from flyfs.core.errors import RemoteProtocolError, Unavailable
 from flyfs.core.grid import KIB
-from flyfs.core.ids import PUBLIC, BlobId, PieceIndex
+from flyfs.core.ids import PUBLIC, BlobId, PeerId, PieceIndex
+from flyfs.core.manifest import PAGE_PIECES
 from flyfs.core.remote import RemoteDirectory, RemoteFile
 from flyfs.core.urls import RemoteUrl, parse_url
 from flyfs.telemetry.counters import Counters
@@ -24,6 +25,7 @@ from flyfs.wire.messages import (
     Done,
     Elsewhere,
     FileFound,
+    Forked,
     GetDigests,
     GetPiece,
     Have,
@@ -39,16 +41,21 @@ from flyfs.wire.messages import (
     NotHeld,
     Piece,
     Ping,
+    Reached,
     Report,
     Retire,
     Stat,
 )
+from supernode.cdn.adoption import Adoption, contradict
 from supernode.cdn.cdn import Cdn
 from supernode.cdn.feed import Feed
 from supernode.cdn.names import page_of
-from supernode.coordinator import Coordinator
+from supernode.coordinator import Coordinator, IntroducePeer
 from supernode.members import Member
 from supernode.scheduler import Redirect
+from supernode.server.dial_back import DialBack
+from supernode.server.reachability import Claim
+from supernode.server.taking_over import TakingOver
 
 _LISTING_PAGE_BYTES = MAX_FRAME_BYTES - 4 * KIB
 NEWS_TIMEOUT_S = 5.0
@@ -60,8 +67,10 @@ log = structlog.get_logger(__name__)
 class Sessions:
     """All connected peers."""
 
-    def __init__(self, coordinator: Coordinator, cdn: Cdn, counters: Counters, nursery: trio.Nursery) -> None:
-        """``nursery`` owns the tasks that tell peers news."""
+    def __init__(
+        self, coordinator: Coordinator, cdn: Cdn, counters: Counters, nursery: trio.Nursery, hello: Callable[[], Hello]
+    ) -> None:
+        """``nursery`` owns the tasks that tell peers news; ``hello`` greets the peers that are tried."""
         self._coordinator = coordinator
         self._cdn = cdn
         self._counters = counters
@@ -69,17 +78,25 @@ class Sessions:
         self._numbers = itertools.count(1)
         self._links: dict[int, Link] = {}
         self.demand_latency = LatencyWindow()
+        self.dial_back = DialBack(hello)
+        self.taking_over = TakingOver(coordinator, cdn, Adoption(self._ask))
 
     async def session(self, greeted: Greeted) -> None:
         """One connection, until it ends."""
         number = next(self._numbers)
         self._links[number] = greeted.link
         session = _Session(self, number, greeted)
+        leave = session.claim_address()
         try:
             await greeted.link.run(session.handle)
         finally:
+            leave()
             del self._links[number]
             self._coordinator.peer_left(greeted.hello.peer_id, number)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Tries the addresses of peers, for ever."""
+        await self.dial_back.run(task_status=task_status)
 
     @property
     def coordinator(self) -> Coordinator:
@@ -100,6 +117,14 @@ class Sessions:
         link = self._links.get(session)
         if link is not None:
             self._nursery.start_soon(_tell, link, message)
+
+    async def _ask(self, peer: PeerId, message: Message, timeout_s: float) -> Message:
+        """Asks a peer. Raises FlyfsError where it is gone, or does not answer."""
+        member = self._coordinator.members.find(peer)
+        link = self._links.get(member.session) if member is not None else None
+        if link is None:
+            raise Unavailable(f"peer {peer[:8]} is not connected")
+        return await link.request(message, timeout_s=timeout_s)
 
     def blob_retired(self, blob_id: BlobId, reason: str) -> None:
         """A blob contradicts itself: everybody who holds it is told."""
@@ -124,8 +149,10 @@ class _Session:
         self._sessions = sessions
         self._number = number
         self._hello = greeted.hello
-        self._address = advertised(greeted.hello, greeted.host)
+        self._host = greeted.host
         self._peer = greeted.hello.peer_id
+        self._claim = Claim(self._peer, advertised(greeted.hello, greeted.host))
+        self._joined: set[BlobId] = set()
 
     async def handle(self, _: Link, message: Message) -> Answer | None:
         """Serves one message."""
@@ -143,18 +170,43 @@ class _Session:
                     self._gained(blob_id, runs)
                 return None
             case Leave(blob_id=blob_id):
+                self._joined.discard(blob_id)
                 self._sessions.coordinator.blob_left(self._peer, blob_id)
                 return None
             case Report(peer_id=peer_id, blob_id=blob_id, fault=fault):
                 log.info("server.peer.reported", peer=peer_id, blob=blob_id, fault=fault, by=self._peer)
                 return None
+            case Forked():
+                await self._forked(message)
+                return None
             case GetDigests(blob_id=blob_id, page=page):
-                feed = await self._find(blob_id)
-                return Answer(Digests(batches=feed.digests(page) if feed is not None else ()))
+                return Answer(await self._digests(blob_id, page))
             case Ping():
                 return Answer(Done())
             case _:
                 raise Unavailable(f"a supernode does not serve {type(message).__name__}")
+
+    # -- where the peer is reached -----------------------------------------------------------------------------------
+
+    def claim_address(self) -> Callable[[], None]:
+        """Has the peer's address tried; gives what ends that. A leech claims none."""
+        if not self._claim.address:
+            return lambda: None
+        return self._sessions.dial_back.peer_came(self._claim, self._host, self._dialled_back)
+
+    def _dialled_back(self, reason: str | None) -> None:
+        """The peer was reached (None), or was not."""
+        self._sessions.tell(self._number, Reached(address=self._claim.address, reason=reason or ""))
+        member = self._sessions.coordinator.members.find(self._peer)
+        if member is not None and member.session == self._number:
+            self._introduce(self._sessions.coordinator.peer_reached(self._member(), self._joined))
+            for blob_id in self._joined:
+                self._sessions.taking_over.holder_came(blob_id)
+
+    def _introduce(self, introductions: Sequence[IntroducePeer]) -> None:
+        for introduction in introductions:
+            newcomer = _neighbour(introduction.newcomer)
+            self._sessions.tell(introduction.session, Introduce(blob_id=introduction.blob_id, neighbours=(newcomer,)))
 
     # -- names -----------------------------------------------------------------------------------------------------
 
@@ -194,17 +246,18 @@ class _Session:
         except ValueError as error:
             raise RemoteProtocolError(str(error)) from error
         self._sessions.coordinator.peer_came(self._member())
+        self._sessions.taking_over.peer_joins(blob)
         decision = self._sessions.coordinator.blob_joined(self._peer, blob, have, reading=message.reading)
-        for introduction in decision.introductions:
-            newcomer = _neighbour(introduction.newcomer)
-            self._sessions.tell(introduction.session, Introduce(blob_id=introduction.blob_id, neighbours=(newcomer,)))
+        self._sessions.taking_over.holder_came(blob.id)
+        self._joined.add(blob.id)
+        self._introduce(decision.introductions)
         return Joined(neighbours=tuple(map(_neighbour, decision.neighbours)))
 
     def _member(self) -> Member:
         return Member(
             peer_id=self._peer,
             session=self._number,
-            address=self._address,
+            address=self._claim.address if self._sessions.dial_back.reaches(self._claim) else "",
             location=self._hello.location,
             version=self._hello.version,
         )
@@ -223,16 +276,30 @@ class _Session:
         task = self._sessions.coordinator.tasks.find(blob_id)
         return await self._sessions.cdn.find(blob_id, task.blob if task is not None else None)
 
+    async def _forked(self, message: Forked) -> None:
+        feed = await self._find(message.blob_id)
+        if feed is not None and contradict(feed, message.batches):
+            feed.forked(f"two signed digests for one piece of blob {message.blob_id}")
+
+    async def _digests(self, blob_id: BlobId, page: int) -> Message:
+        feed = await self._find(blob_id)
+        if feed is None:
+            return Digests(batches=())
+        if page * PAGE_PIECES < len(feed.blob.grid):
+            await self._sessions.taking_over.before_digests(feed, page)
+        return Digests(batches=feed.digests(page))
+
     async def _piece(self, message: GetPiece) -> Answer:
         feed = await self._find(message.blob_id)
         if feed is None or message.piece >= len(feed.blob.grid):
             return Answer(NotHeld())
-        piece = PieceIndex(message.piece)
+        piece, ahead = PieceIndex(message.piece), min(message.ahead, len(feed.blob.grid))
+        await self._sessions.taking_over.before_serving(feed, piece, ahead, self._peer)
         decision = self._sessions.coordinator.piece_asked(self._peer, feed.blob, piece, trio.current_time())
         if isinstance(decision, Redirect):
             return Answer(Elsewhere(holders=tuple(map(_neighbour, decision.holders))))
         asked_at = trio.current_time()
-        lent = await feed.lend(piece, demand=message.demand, ahead=min(message.ahead, len(feed.blob.grid)))
+        lent = await feed.lend(piece, demand=message.demand, ahead=ahead)
         if message.demand:
             self._sessions.demand_latency.add(trio.current_time() - asked_at)
         size = feed.blob.grid.length_of(piece)

@@ -30,6 +30,7 @@ def test_a_supernode_without_options_has_the_defaults(monkeypatch: pytest.Monkey
         origin_ca=None,
         insecure=False,
         piece_size=None,
+        key_file=None,
         log_level="info",
         embedded=False,
         parent_pipe=None,
@@ -38,6 +39,7 @@ def test_a_supernode_without_options_has_the_defaults(monkeypatch: pytest.Monkey
 
 def test_every_option_arrives(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("")
+    (tmp_path / "key").touch(mode=0o600)
     config = read_supernode_config(
         [
             *("--listen", "0.0.0.0:0", "--http", "10.0.0.1:80", "--insecure", "--cache", str(tmp_path), "--cache-limit", "1GB"),
@@ -51,7 +53,7 @@ def test_every_option_arrives(tmp_path: Path) -> None:
                 "--piece-size",
                 "4KiB",
             ),
-            *("--log-level", "debug", "--verify", "always"),
+            *("--log-level", "debug", "--verify", "always", "--key-file", str(tmp_path / "key")),
         ],
         NO_FILE,
     )
@@ -66,6 +68,7 @@ def test_every_option_arrives(tmp_path: Path) -> None:
         origin_ca=tmp_path / "ca.pem",
         insecure=True,
         piece_size=4096,
+        key_file=tmp_path / "key",
         log_level="debug",
         embedded=False,
         parent_pipe=None,
@@ -96,7 +99,14 @@ def test_places_of_a_user_follow_the_xdg_variables(monkeypatch: pytest.MonkeyPat
     assert read_supernode_config([], {**NO_FILE, "XDG_CACHE_HOME": "/c"}).cache_directory == Path("/c/flyfs/supernode")
 
 
-@pytest.mark.parametrize("name", ["rate-limit", "export", "key-file", "token-file", "tls-cert", "tls-key", "tls-ca"])
+def test_a_key_that_everybody_can_read_is_refused(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.touch(mode=0o644)
+
+    assert complaint("--key-file", str(key)) == f"--key-file: everybody can read {key}; chmod 600 it"
+
+
+@pytest.mark.parametrize("name", ["rate-limit", "export", "token-file", "tls-cert", "tls-key", "tls-ca"])
 def test_options_of_later_versions_are_refused_by_name(name: str) -> None:
     assert complaint(f"--{name}", "x") == f"--{name}: not in this version; leave it out"
 
@@ -107,6 +117,7 @@ def test_options_of_later_versions_are_refused_by_name(name: str) -> None:
         (["--listen", "0.0.0.0:7400"], "--listen: 0.0.0.0:7400 can be reached from other hosts"),
         (["--http", "0.0.0.0:7401"], "--http: 0.0.0.0:7401 can be reached from other hosts"),
         (["--origin-ca", "/no/such"], "--origin-ca: /no/such is not a file that can be read"),
+        (["--key-file", "/no/such"], "--key-file: /no/such is not a file that can be read"),
         (["--embedded"], "--embedded and --parent-pipe belong together"),
         (["--parent-pipe", "3"], "--embedded and --parent-pipe belong together"),
         (["word"], "unexpected argument 'word'; see flyfs-supernode --help"),

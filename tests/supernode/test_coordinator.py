@@ -49,6 +49,21 @@ def test_nobody_hears_of_a_leech_nor_of_a_stranger_nor_does_who_only_offers() ->
     assert coordinator.blob_joined(BERT, BLOB, drawn("...."), reading=True) == JoinDecision((a_member(ANNE, 1),), ())
 
 
+def test_one_that_turns_out_to_be_reachable_is_introduced_to_those_who_read_what_it_takes_part_in() -> None:
+    coordinator = a_coordinator(bert="...#", leech="##..")
+    other = a_blob(PIECES, name="other")
+    coordinator.blob_joined(BERT, other, drawn("...."), reading=True)
+    reached = Member(peer_id=LEECH, session=3, address="10.0.0.9:1", location="", version="")
+
+    told = coordinator.peer_reached(reached, [BLOB.id, other.id, a_blob_id()])
+
+    assert told == [IntroducePeer(2, BLOB.id, reached)]
+    assert coordinator.members.find(LEECH) == reached
+    stranger = Member(peer_id=a_peer_id("stranger"), session=9, address="10.0.0.8:1", location="", version="")
+    assert coordinator.peer_reached(stranger, [BLOB.id]) == []
+    assert coordinator.members.find(stranger.peer_id) is None
+
+
 def test_who_only_offers_meets_nobody() -> None:
     coordinator = a_coordinator(anne="##..")
 

@@ -16,7 +16,6 @@ from tests.flyfs.cli.conftest import Host
         (["zzz"], "flyfs: there is no command 'zzz'; see flyfs --help\n"),
         (["mount"], "flyfs: mount: the following arguments are required: MOUNTPOINT; see flyfs mount --help\n"),
         (["mount", "/mnt/x", "--header", "a: b"], "flyfs: mount: --header: not in this version; leave it out\n"),
-        (["mount", "/mnt/x", "--supernode", "srv://x"], "flyfs: mount: --supernode: 'srv://x' is not in this version\n"),
         (["umount"], "flyfs: umount: the following arguments are required: MOUNTPOINT; see flyfs umount --help\n"),
         (["get", "ftp://h/a"], "flyfs: get: not an http or https URL: 'ftp://h/a'\n"),
         (["path", "x"], "flyfs: path: not an http or https URL: 'x'\n"),

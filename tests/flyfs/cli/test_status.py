@@ -45,6 +45,7 @@ def test_one_mount_is_told_of_in_full(host: Host) -> None:
         "peers       2 known, 1 isolated\n"
         "isolated    10.0.0.9:7402 until 1970-01-01T00:01:00Z: corrupt pieces\n"
         "supernode   127.0.0.1:7400 down (refused)\n"
+        "notice      others do not reach this mount at 10.0.0.5:7402, so it serves nobody: timed out\n"
         "notice      the store has no room: what is read now is not kept\n"
         "notice      2 pieces were damaged on this disk and dropped; look at all of them with: flyfs cache verify\n"
     )

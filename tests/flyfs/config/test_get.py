@@ -4,7 +4,7 @@ import pytest
 
 from flyfs.config.get import GetConfig, read_get_config
 from flyfs.config.mount import read_mount_config
-from flyfs.core.address import Address
+from flyfs.core.address import Address, SrvName
 from flyfs.core.errors import ConfigError
 from flyfs.core.verify import Verify
 
@@ -34,6 +34,7 @@ def test_get_names_its_file_after_the_url(tmp_path: Path, monkeypatch: pytest.Mo
 def test_every_option_of_get_arrives(tmp_path: Path) -> None:
     config = get_config(
         *("http://h/a/", "-o", "x", "--sha256", "AB" * 32, "--timeout", "9", "--supernode", "s:1", "--cache", str(tmp_path)),
+        *("--supernode", "srv://Swarm.", "--resolver", "127.0.0.1:53"),
         *("--cache-limit", "1MiB", "--no-origin", "--allow-origin", "h", "--piece-size", "1KiB", "--log-level", "debug"),
         *("--runtime-dir", "/r", "--verify", "never"),
     )
@@ -43,7 +44,8 @@ def test_every_option_of_get_arrives(tmp_path: Path) -> None:
         output=Path.cwd() / "x",
         sha256="ab" * 32,
         timeout_s=9,
-        supernodes=(Address("s", 1),),
+        supernodes=(Address("s", 1), SrvName("swarm")),
+        resolver=Address("127.0.0.1", 53),
         cache_directory=tmp_path,
         cache_is_shared=False,
         cache_limit_bytes=2**20,

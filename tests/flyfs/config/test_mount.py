@@ -29,6 +29,7 @@ def test_a_mount_without_options_has_the_defaults(as_root: None) -> None:
         mountpoint="/mnt/fly",
         name=mount_name("/mnt/fly"),
         supernodes=(),
+        resolver=None,
         cache_directory=Path("/var/cache/flyfs") / mount_name("/mnt/fly"),
         cache_limit_bytes=None,
         verify=Verify.FIRST_USE,
@@ -63,13 +64,14 @@ def test_every_option_of_a_mount_arrives(tmp_path: Path) -> None:
         *("--listen", "0.0.0.0:1", "--advertise", "h:2", "--insecure", "--consistency", "strict", "--no-origin"),
         *("--allow-origin", "10.0.0.0/8", "--origin-ca", str(authorities), "--piece-size", "64KiB", "--location", "eu|a|r1"),
         *("--deadline", "2.5", "--umask", "022", "--allow-other", "--foreground", "--log-level", "debug"),
-        *("--runtime-dir", str(tmp_path / "r"), "--ready-pipe", "7", "--verify", "always"),
+        *("--runtime-dir", str(tmp_path / "r"), "--ready-pipe", "7", "--verify", "always", "--resolver", "10.0.0.53:53"),
     )
 
     assert config == MountConfig(
         mountpoint="/mnt/fly",
         name=mount_name("/mnt/fly"),
         supernodes=(Address("a", 7400), Address("b", 7400)),
+        resolver=Address("10.0.0.53", 53),
         cache_directory=tmp_path / "c",
         cache_limit_bytes=20 * 10**9,
         verify=Verify.ALWAYS,
@@ -109,6 +111,7 @@ def test_a_file_and_the_environment_configure_a_mount(tmp_path: Path) -> None:
         (["--supernode", "127.0.0.1:7400"], "127.0.0.1:7402", True),
         (["--supernode", "localhost:7400", "--supernode", "[::1]:7400"], "127.0.0.1:7402", True),
         (["--supernode", "10.0.0.1:7400", "--insecure"], "0.0.0.0:7402", True),
+        (["--supernode", "srv://swarm.example.org", "--insecure"], "0.0.0.0:7402", True),
         (["--supernode", "10.0.0.1:7400", "--listen", "127.0.0.1:7402"], "127.0.0.1:7402", False),
     ],
 )
@@ -127,7 +130,7 @@ def test_a_mount_listens_where_its_swarm_can_reach_it(arguments: list[str], list
         ),
         (["--supernode", "10.0.0.1:7400"], "the default of --listen: 0.0.0.0:7402 can be reached from other hosts, which needs"),
         (["--origin-ca", "/no/such"], "--origin-ca: /no/such is not a file that can be read"),
-        (["--supernode", "srv://swarm"], "--supernode: 'srv://swarm' is not in this version"),
+        (["--supernode", "srv://a b"], "--supernode: 'srv://a b' is not HOST:PORT or srv://NAME"),
         (["--umask", "9"], "--umask: '9' is not an octal mask between 000 and 777"),
         (["--cache", "/mnt/fly/cache"], "--cache: /mnt/fly/cache lies under the mountpoint /mnt/fly; choose a place outside"),
         (["--cache", "/mnt/fly"], "--cache: /mnt/fly lies under the mountpoint /mnt/fly; choose a place outside"),

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flyfs.core.address import Address, is_host_name, parse_address, require_protection
+from flyfs.core.address import Address, SrvName, is_host_name, parse_address, parse_supernode, require_protection
 from flyfs.core.errors import ConfigError
 
 
@@ -25,6 +25,25 @@ def test_addresses(text: str, address: Address) -> None:
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"not HOST:PORT|not a host|Exceeds|does not appear"):
         parse_address(text)
+
+
+@pytest.mark.parametrize(("text", "owner"), [
+    ("srv://swarm.example.org", "_flyfs._tcp.swarm.example.org"),
+    ("srv://Swarm.Example.ORG.", "_flyfs._tcp.swarm.example.org"),
+    ("srv://_fly._tcp.example.org", "_fly._tcp.example.org"),
+])  # fmt: skip
+def test_a_name_in_the_dns_stands_for_supernodes(text: str, owner: str) -> None:
+    name = parse_supernode(text)
+    assert isinstance(name, SrvName)
+    assert name.owner == owner
+    assert parse_supernode(str(name)) == name
+
+
+def test_a_supernode_is_an_address_or_a_name_in_the_dns() -> None:
+    assert parse_supernode("10.0.0.1:7400") == Address("10.0.0.1", 7400)
+    for text in ("srv://", "srv://a b", "srv://host:80", "srv://-x", "srv:/x", "host"):
+        with pytest.raises(ValueError, match="not a host name|not HOST:PORT|not a host"):
+            parse_supernode(text)
 
 
 @given(st.text())

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from flyfs.core import option_kinds as kinds
+from flyfs.core.address import Address
 from flyfs.core.option_kinds import Consistency
 from flyfs.core.verify import Verify
 
@@ -27,6 +28,7 @@ from flyfs.core.verify import Verify
         (kinds.PIECE_SIZE, "64KiB", 65536),
         (kinds.DESCRIPTOR, "7", 7),
         (kinds.VERIFY, "first-use", Verify.FIRST_USE),
+        (kinds.IP_ADDRESS, "[::1]:53", Address("::1", 53)),
     ],
 )
 def test_each_kind_reads_what_people_write(kind: kinds.Kind[Any], good: str, value: object) -> None:
@@ -55,6 +57,8 @@ def test_each_kind_reads_what_people_write(kind: kinds.Kind[Any], good: str, val
         (kinds.PIECE_SIZE, "65537"),
         (kinds.PIECE_SIZE, "512"),
         (kinds.PATH, ""),
+        (kinds.IP_ADDRESS, "host:53"),
+        (kinds.IP_ADDRESS, "10.0.0.1"),
     ],
 )
 def test_each_kind_refuses_the_rest(kind: kinds.Kind[Any], bad: str) -> None:

@@ -161,7 +161,7 @@ def test_variables_of_other_commands_and_of_service_links_are_let_be(variable: s
         ([], {}, "cache_limit = 1.5", "cache_limit in /etc/x.toml: 1.5 is not a size such as 500MiB or 20GB"),
         ([], {}, "cache_limit = true", "cache_limit in /etc/x.toml: True is not a size such as 500MiB or 20GB"),
         ([], {}, 'cache = ["a"]', "cache in /etc/x.toml: ['a'] is not a path"),
-        ([], {}, "supernode = [1]", "supernode in /etc/x.toml: 1 is not HOST:PORT"),
+        ([], {}, "supernode = [1]", "supernode in /etc/x.toml: 1 is not HOST:PORT or srv://NAME"),
         ([], {}, "cache-limit = 1", "/etc/x.toml: there is no setting 'cache-limit'; did you mean cache_limit?"),
         ([], {}, "embedded = true", "/etc/x.toml: there is no setting 'embedded'"),
         ([], {}, 'config = "y"', "/etc/x.toml: there is no setting 'config'"),
@@ -170,7 +170,7 @@ def test_variables_of_other_commands_and_of_service_links_are_let_be(variable: s
         (["--header", "a: b"], {}, "", "--header: not in this version; leave it out"),
         ([], {"FLYFS_HEADER": "a: b"}, "", "FLYFS_HEADER: not in this version; leave it out"),
         ([], {}, 'header = ["a: b"]', "header in /etc/x.toml: not in this version; leave it out"),
-        (["--supernode", "srv://x"], {}, "", "--supernode: 'srv://x' is not in this version"),
+        (["--supernode", "srv://"], {}, "", "--supernode: 'srv://' is not HOST:PORT or srv://NAME"),
         (["--config", "/no"], {}, "", "/no: there is no such configuration file"),
     ],
 )

@@ -17,13 +17,15 @@ from flyfs.core.urls import RemoteUrl, parse_url
 from flyfs.origin.address_guard import AddressPolicy
 from flyfs.origin.client import OriginClient
 from flyfs.store.store import Store
+from flyfs.swarm.back_to_origin import BackToOrigin
 from flyfs.swarm.open_blob import OpenBlob
+from flyfs.swarm.roster import Roster
 from flyfs.swarm.swarm import Swarm, SwarmSettings
 from flyfs.telemetry.counters import Counters
 from flyfs.telemetry.latency import LatencyWindow
 from flyfs.transport.buffers import BufferPool
 from flyfs.transport.greeting import bound_address, listen, serve
-from flyfs.wire.messages import MAJOR, MINOR, Welcome
+from flyfs.wire.messages import MAJOR, MINOR, Hello, Welcome
 from supernode.cdn.cdn import Cdn, version_book
 from supernode.cdn.feed import FeedServices
 from supernode.cdn.names import Names
@@ -58,7 +60,7 @@ class SupernodeRig:
         self.cdn.names = Names(
             services.origin, versions, self.cdn, services.nursery, spool_directory=spools, pin_limit_bytes=pin_limit_bytes
         )
-        self.sessions = Sessions(self.coordinator, self.cdn, self.counters, services.nursery)
+        self.sessions = Sessions(self.coordinator, self.cdn, self.counters, services.nursery, self.hello)
         self.address = Address("127.0.0.1", 0)
         self.scope = trio.CancelScope()
         self.key = services.key
@@ -66,6 +68,9 @@ class SupernodeRig:
     def blob_retired(self, blob_id: BlobId, reason: str) -> None:
         self.retired.append(reason)
         self.sessions.blob_retired(blob_id, reason)
+
+    def hello(self) -> Hello:
+        return Hello(major=MAJOR, minor=MINOR, peer_id=self.store.peer_id, role="supernode", version="test")
 
     def welcome(self, _: object) -> Welcome:
         return Welcome(
@@ -92,20 +97,28 @@ async def a_supernode(
     limit_bytes: int | None = None,
     buffer_bytes: int = 64 * MIB,
 ) -> AsyncGenerator[SupernodeRig, None]:
-    """A supernode that serves; nothing is on loan once it has ended."""
-    listener = listen(address or Address("127.0.0.1", 0))
-    async with (
-        Store.open(directory, limit_bytes=limit_bytes) as store,
-        OriginClient(policy=AddressPolicy(own_host=True), stall_timeout_s=PATIENCE_S) as origin,
-        trio.open_nursery() as nursery,
-    ):
-        services = FeedServices(origin=origin, buffers=BufferPool(buffer_bytes), key=key, counters=Counters(), nursery=nursery)
-        rig = SupernodeRig(store, services, embedded, pin_limit_bytes, directory / "spool")
-        rig.address = bound_address(listener)
-        rig.scope = nursery.cancel_scope
-        await nursery.start(partial(serve, listener, rig.welcome, rig.sessions.session))
+    """A supernode that serves; nothing is on loan once it has ended. Its ``scope`` ends it, and nothing else."""
+
+    async def run(*, task_status: trio.TaskStatus[SupernodeRig]) -> None:
+        listener = listen(address or Address("127.0.0.1", 0))
+        async with (
+            Store.open(directory, limit_bytes=limit_bytes) as store,
+            OriginClient(policy=AddressPolicy(own_host=True), stall_timeout_s=PATIENCE_S) as origin,
+            trio.open_nursery() as nursery,
+        ):
+            buffers = BufferPool(buffer_bytes)
+            services = FeedServices(origin=origin, buffers=buffers, key=key, counters=Counters(), nursery=nursery)
+            rig = SupernodeRig(store, services, embedded, pin_limit_bytes, directory / "spool")
+            rig.address = bound_address(listener)
+            rig.scope = nursery.cancel_scope
+            await nursery.start(rig.sessions.run)
+            await nursery.start(partial(serve, listener, rig.welcome, rig.sessions.session))
+            task_status.started(rig)
+
+    async with trio.open_nursery() as outside:  # a test's own code must not be cancelled with a supernode that it ends
+        rig: SupernodeRig = await outside.start(run)
         yield rig
-        nursery.cancel_scope.cancel()
+        rig.scope.cancel()
     for feed in rig.cdn._feeds.values():
         feed.shelf.close()
         assert not feed.plan._demanded
@@ -165,27 +178,36 @@ async def a_peer(
     directory: Path,
     *supernodes: Address | SupernodeRig,
     leech: bool = False,
+    address: str = "",
     deadline_s: float = PATIENCE_S,
     limit_bytes: int | None = None,
+    asks_origins: AddressPolicy | None = None,
+    roster: Roster | None = None,
 ) -> AsyncGenerator[PeerRig, None]:
-    """A peer that is connected to the first of its supernodes; all its files are closed at the end."""
+    """A peer that is connected to one of its supernodes; all its files are closed at the end.
+
+    It says that others reach it at ``address``, by default where they do; and asks origins by itself under this policy.
+    """
     addresses = [one if isinstance(one, Address) else one.address for one in supernodes]
     listener = listen(Address("127.0.0.1", 0))
     counters = Counters()
-    shown = "" if leech else str(bound_address(listener))
-    async with Store.open(directory, limit_bytes=limit_bytes) as store, trio.open_nursery() as nursery:
+    shown = "" if leech else address or str(bound_address(listener))
+    origin = OriginClient(policy=asks_origins or AddressPolicy(), stall_timeout_s=PATIENCE_S)
+    back = None if asks_origins is None else BackToOrigin(origin, counters, piece_size=PIECE)
+    async with Store.open(directory, limit_bytes=limit_bytes) as store, origin, trio.open_nursery() as nursery:
         swarm = Swarm(
             store,
             SwarmSettings(version="test", address=shown, location="", deadline_s=deadline_s),
-            lambda: addresses,
+            roster or Roster(addresses),
             counters,
             LatencyWindow(),
+            origin=back,
         )
         await nursery.start(swarm.run)
         await nursery.start(partial(serve, listener, swarm.welcome, swarm.serve))
         rig = PeerRig(store, swarm, counters, nursery.cancel_scope)
-        if addresses:
-            await until(lambda: swarm.session.up)
+        if addresses or roster:
+            await until(lambda: swarm.supernodes.up)
         yield rig
         if not nursery.cancel_scope.cancel_called:
             await rig.settled()

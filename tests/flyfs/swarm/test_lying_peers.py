@@ -12,7 +12,7 @@ from flyfs.core.address import Address
 from flyfs.core.bitmap import Bitmap
 from flyfs.core.blob import Blob
 from flyfs.core.errors import Stale
-from flyfs.core.ids import PieceIndex
+from flyfs.core.ids import BlobId, PieceIndex
 from flyfs.core.manifest import SignedDigests, piece_digest
 from flyfs.core.signing import SigningKey
 from flyfs.core.urls import parse_url
@@ -90,6 +90,8 @@ class Liar:
                 nursery.start_soon(dialled.link.run, self.handle)
                 have = Bitmap.of(PIECES, range(PIECES)).to_bytes()
                 await dialled.link.request(Join(blob=self.blob, have=have, durable=have, reading=False), timeout_s=5)
+                members = world.supernode.coordinator.members
+                await until(lambda: (member := members.find(self.peer_id)) and member.address)
                 yield
                 nursery.cancel_scope.cancel()
 
@@ -148,13 +150,13 @@ async def test_a_peer_that_lies_is_found_out_and_no_wrong_byte_is_kept(
 ) -> None:
     async with a_swarm_with_a_liar(tmp_path, answer) as (world, liar, content, peer):
         reports: list[Message] = []
-        tell = peer.swarm.session.tell
+        tell = peer.swarm.memberships.tell
 
-        async def note(message: Message) -> None:
+        async def note(blob_id: BlobId, message: Message) -> None:
             reports.append(message)
-            await tell(message)
+            await tell(blob_id, message)
 
-        peer.swarm.session.tell = note
+        peer.swarm.memberships.tell = note
         data = await read_all(peer, liar.blob, world)
         assert data == content
         assert liar.asked, "it was asked"
@@ -189,7 +191,7 @@ async def test_two_signed_digests_for_one_piece_retire_the_blob_and_strike_nobod
     def forked(liar: Liar, message: GetPiece) -> Answer:
         return liar.piece(message, bytes([message.piece]) * PIECE)
 
-    async with a_swarm_with_a_liar(tmp_path, forked) as (_, liar, content, peer):
+    async with a_swarm_with_a_liar(tmp_path, forked) as (world, liar, content, peer):
         async with peer.opened(parse_url(liar.blob.url), read=False) as opened:
             stored = peer.store.find(liar.blob.id)
             stored.add_digests(KEY.sign(liar.blob.id, 5, piece_digest(content[5 * PIECE : 6 * PIECE])))
@@ -205,6 +207,8 @@ async def test_two_signed_digests_for_one_piece_retire_the_blob_and_strike_nobod
         await until(lambda: peer.store.find(liar.blob.id) is None)
         assert peer.counters.pieces_rejected == 0
         assert not peer.swarm.neighbours.connected or liar.links
+        await until(lambda: world.supernode.retired)  # the peer handed on the proof, and others are told
+        assert world.supernode.members() == 2
 
 
 async def test_news_beyond_the_grid_and_other_nonsense_harm_nobody(tmp_path: Path) -> None:
@@ -212,8 +216,8 @@ async def test_news_beyond_the_grid_and_other_nonsense_harm_nobody(tmp_path: Pat
         a_swarm_with_a_liar(tmp_path, Liar.piece) as (_, liar, content, peer),
         peer.opened(parse_url(liar.blob.url), read=False) as opened,
     ):
-        await until(lambda: liar.links and peer.swarm.neighbours.connected)
-        (link,) = liar.links
+        await until(lambda: peer.swarm.neighbours.connected)
+        link = next(link for link in liar.links if not link.closed)  # the supernode was here, and is gone
         await link.send(Have(blob_id=liar.blob.id, runs=((0, 10**9),)))
         await link.send(Have(blob_id=a_peer_id(), runs=((0, 1),)))  # type: ignore[arg-type]
         await link.send(Ping())

@@ -61,7 +61,8 @@ async def test_a_long_listing_comes_in_pages_and_is_begun_again_where_it_changes
         assert [entry.name for entry in listing.entries] == names
 
         changes = 1
-        ask = peer.swarm.session.ask
+        (session,) = peer.swarm.supernodes.order(str(url))
+        ask = session.ask
 
         async def ask_while_it_changes(message, *, timeout_s):  # type: ignore[no-untyped-def]
             nonlocal changes
@@ -72,7 +73,7 @@ async def test_a_long_listing_comes_in_pages_and_is_begun_again_where_it_changes
                 await world.supernode.cdn.names.list(url.as_directory(), max_age_s=0)
             return await ask(message, timeout_s=timeout_s)
 
-        peer.swarm.session.ask = ask_while_it_changes
+        session.ask = ask_while_it_changes  # type: ignore[method-assign]
         assert len((await peer.swarm.list(url, max_age_s=10)).entries) == 3000
         changes = 100
         with pytest.raises(Unavailable, match="changed"):
@@ -101,7 +102,7 @@ async def test_without_a_supernode_every_question_fails_soon_and_says_why(tmp_pa
     gone.close()
     async with a_supernode(tmp_path / "s") as supernode, a_peer(tmp_path / "p", supernode, address) as peer:
         supernode.scope.cancel()
-        await until(lambda: not peer.swarm.session.up)
+        await until(lambda: not peer.swarm.supernodes.up)
         with pytest.raises(Unavailable, match=f"no supernode answers.*{address}"):
             await peer.swarm.stat(parse_url("http://127.0.0.1:1/f"), max_age_s=0)
 
@@ -259,7 +260,7 @@ async def test_a_supernode_that_goes_away_and_comes_back_interrupts_a_download_a
                 with using(blob):
                     assert await read(blob, 0, 5 * PIECE) == content[: 5 * PIECE]
                     first.scope.cancel()
-                    await until(lambda: not peer.swarm.session.up)
+                    await until(lambda: not peer.swarm.supernodes.up)
                     await trio.sleep(0.05)
                     async with a_supernode(tmp_path / "s2", address=address) as second:
                         rest = [await read(blob, at, PIECE) for at in range(5 * PIECE, 40 * PIECE, PIECE)]
@@ -280,11 +281,11 @@ async def test_a_new_session_hears_of_everything_the_store_holds(tmp_path: Path)
             blobs = {blob.id for blob in peer.store.blobs()}
             assert len(blobs) == 2
             supernode.scope.cancel()
-            await until(lambda: not peer.swarm.session.up)
+            await until(lambda: not peer.swarm.supernodes.up)
             async with a_supernode(tmp_path / "s2", address=supernode.address) as again:
                 await until(lambda: all(again.holding(one) == {peer.store.peer_id: 3} for one in blobs))
                 again.scope.cancel()
-                await until(lambda: not peer.swarm.session.up)
+                await until(lambda: not peer.swarm.supernodes.up)
                 async with a_supernode(tmp_path / "s3", address=supernode.address) as third:
                     await until(lambda: all(third.holding(one) == {peer.store.peer_id: 3} for one in blobs))
 

@@ -3,7 +3,15 @@ from dataclasses import dataclass
 
 from flyfs.telemetry.counters import CounterStatistics
 from flyfs.telemetry.latency import Quantiles
-from flyfs.telemetry.status import IsolatedPeer, ProcessFigures, SupernodeFigures, assemble_status, rfc3339
+from flyfs.telemetry.status import (
+    Advertised,
+    IsolatedPeer,
+    ProcessFigures,
+    SupernodeFigures,
+    UnreachablePeer,
+    assemble_status,
+    rfc3339,
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,8 @@ def test_the_document_is_that_of_the_contract() -> None:
         ),
         known_peers=2,
         isolated_peers=[IsolatedPeer(peer_id="cd", address="h:1", reason="3 corrupt pieces", until_s=1_777_890_040)],
+        unreachable_peers=[UnreachablePeer(peer_id="ef", address="h:2", reason="timed out")],
+        advertised=Advertised(address="h:3", reachable=False, reason="refused"),
         supernodes=[
             SupernodeFigures(address="h:7400", state="up"),
             SupernodeFigures(address="i:7400", state="down", reason="refused"),
@@ -62,7 +72,9 @@ def test_the_document_is_that_of_the_contract() -> None:
         "peers": {
             "known": 2,
             "isolated": [{"peer": "cd", "address": "h:1", "reason": "3 corrupt pieces", "until": "2026-05-04T10:20:40Z"}],
+            "unreachable": [{"peer": "ef", "address": "h:2", "reason": "timed out"}],
         },
+        "advertised": {"address": "h:3", "reachable": False, "reason": "refused"},
         "supernodes": [
             {"address": "h:7400", "state": "up", "reason": None},
             {"address": "i:7400", "state": "down", "reason": "refused"},

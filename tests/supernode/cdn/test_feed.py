@@ -8,8 +8,8 @@ import trio
 from flyfs.core.ids import PUBLIC, PieceIndex
 from flyfs.core.signing import verify
 from supernode.cdn.feed import Feed
-from tests.flyfs.swarm.rig import PIECE, World, a_world
-from tests.support.builders import KEY
+from tests.flyfs.swarm.rig import PIECE, World, a_supernode, a_world, until
+from tests.support.builders import KEY, OTHER_KEY
 
 
 async def a_feed(world: World, *, pieces: int) -> Feed:
@@ -55,3 +55,22 @@ async def test_digests_of_a_page_are_one_batch_for_each_run_that_is_known(tmp_pa
             verify(batch, frozenset([KEY.public]))
         assert feed.digests(1) == ()
         assert world.sent_bytes("/f") == PIECE * 5
+
+
+async def test_what_was_read_under_another_key_is_told_with_the_key_of_now(tmp_path: Path) -> None:
+    async with a_world(tmp_path, key=OTHER_KEY) as world:
+        feed = await a_feed(world, pieces=9)
+        for piece in range(9):
+            await take(feed, piece, demand=True)
+        blob = feed.blob
+        assert len(feed.digests(0)) == 1
+        await until(lambda: feed.stored.durable.complete)
+    async with a_supernode(tmp_path / "supernode", key=KEY) as again:
+        feed = await again.cdn.feed(blob)
+
+        proof = feed.proof(PieceIndex(3))
+        assert proof is not None
+        for batch in (proof, *feed.digests(0)):
+            verify(batch, frozenset([KEY.public]))
+            assert batch.digests == feed.stored.manifest.batches(0)[0].digests
+        assert again.counters.origin_bytes == 0

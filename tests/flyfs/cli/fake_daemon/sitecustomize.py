@@ -86,7 +86,7 @@ def serve(config, ready):  # type: ignore[no-untyped-def]
 def status_document(config):  # type: ignore[no-untyped-def]
     from flyfs.telemetry.counters import Counters
     from flyfs.telemetry.latency import Quantiles
-    from flyfs.telemetry.status import IsolatedPeer, ProcessFigures, SupernodeFigures, assemble_status
+    from flyfs.telemetry.status import Advertised, IsolatedPeer, ProcessFigures, SupernodeFigures, assemble_status
 
     class Store:
         used_bytes, limit_bytes, free_bytes, blobs, read_through, damaged = 2048, 4096, 2**30, 1, True, 2
@@ -106,6 +106,8 @@ def status_document(config):  # type: ignore[no-untyped-def]
         counters=counters.statistics(),
         known_peers=2,
         isolated_peers=[IsolatedPeer(peer_id="cd", address="10.0.0.9:7402", reason="corrupt pieces", until_s=60)],
+        unreachable_peers=[],
+        advertised=Advertised(address="10.0.0.5:7402", reachable=False, reason="timed out"),
         supernodes=[SupernodeFigures(address="127.0.0.1:7400", state="down", reason="refused")],
         store=Store(),
         demand_latency=Quantiles(1, 2),

@@ -186,6 +186,8 @@ class Mount:
         self.cache = fleet.directory / name / "cache"
         self.options = options
         self._fleet = fleet
+        self.enter: tuple[str, ...] = ()
+        """Words before the command, which put the daemon into another network."""
         self._foreground: subprocess.Popen[bytes] | None = None
         self._foreground_log = fleet.directory / name / "foreground.log"
         self.pid = 0
@@ -195,7 +197,7 @@ class Mount:
     def words(self) -> list[str | Path]:
         """The command that mounts."""
         common: list[str | Path] = ["--cache", self.cache, "--runtime-dir", self._fleet.runtime_directory, "--log-level", "debug"]
-        return [_BIN / "flyfs", "mount", self.mountpoint, *common, *self.options]
+        return [*self.enter, _BIN / "flyfs", "mount", self.mountpoint, *common, *self.options]
 
     def start(self) -> None:
         """Mounts as a person does: the command returns once the mount answers."""
@@ -322,20 +324,28 @@ class Fleet:
 
     def supernode(self, name: str = "supernode", *options: str) -> Supernode:
         """A running supernode."""
-        supernode = Supernode(self, name, options)
-        self._supernodes.append(supernode)
+        supernode = self.planned_supernode(name, *options)
         supernode.start()
         return supernode
 
-    def mount(self, name: str, *options: str, supernode: Supernode | None = None) -> Mount:
+    def planned_supernode(self, name: str, *options: str) -> Supernode:
+        """A supernode that was not started yet."""
+        supernode = Supernode(self, name, options)
+        self._supernodes.append(supernode)
+        return supernode
+
+    def mount(self, name: str, *options: str, supernode: Supernode | Sequence[Supernode] | None = None) -> Mount:
         """A running mount; with an embedded supernode where none is given."""
         mount = self.planned_mount(name, *options, supernode=supernode)
         mount.start()
         return mount
 
-    def planned_mount(self, name: str, *options: str, supernode: Supernode | None = None) -> Mount:
+    def planned_mount(self, name: str, *options: str, supernode: Supernode | Sequence[Supernode] | None = None) -> Mount:
         """A mount that was not started yet."""
-        how = ("--supernode", supernode.address, "--listen", "127.0.0.1:0") if supernode is not None else ()
+        several = [supernode] if isinstance(supernode, Supernode) else supernode or []
+        how: list[str] = ["--listen", "127.0.0.1:0"] if several else []
+        for one in several:
+            how += ["--supernode", one.address]
         mount = Mount(self, name, (*how, *options))
         self._mounts.append(mount)
         return mount

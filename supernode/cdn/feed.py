@@ -192,6 +192,8 @@ class Feed:
         came = trio.Event()
         self._waiting.setdefault(piece, set()).add(came)
         self.plan.wanted(piece, demand=demand, ahead=ahead)
+        if demand:
+            self.stored.piece_demanded(piece)  # it may be here, and wait to be written
         try:
             with self.stored.use(range(piece, piece + 1)):  # what comes must be here still when it is lent
                 if not demand and not self.plan.covered(piece):
@@ -293,7 +295,7 @@ class Feed:
         self._remember(piece, piece_digest(loan.view))
         new = not self.shelf.holds(piece)
         if new:
-            await self.shelf.put(piece, loan)
+            await self.shelf.put(piece, loan, demand=self.plan.demanded(piece))
         else:  # a sequential read passes by what is here already
             loan.give_back()
         self.plan.piece_came(read, piece, new=new)

@@ -77,6 +77,10 @@ class FetchPlan:
         if piece not in self._demanded and piece not in self._wanted:
             self._ahead.pop(piece, None)
 
+    def demanded(self, piece: PieceIndex) -> bool:
+        """Whether a reader is blocked on it."""
+        return piece in self._demanded
+
     def begin(self, first: int, stop: int) -> Read:
         """A read that was begun for another reason (the question for the version brought the first pieces along)."""
         read = Read(first, stop, first)

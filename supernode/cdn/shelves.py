@@ -42,8 +42,12 @@ class Shelf(Protocol):
         """Whether the piece is here now."""
         ...
 
-    async def put(self, piece: PieceIndex, loan: Loan) -> None:
-        """Takes a piece over, and its buffer with it. Raises StoreFull where it can neither be stored nor kept in memory."""
+    async def put(self, piece: PieceIndex, loan: Loan, *, demand: bool = False) -> None:
+        """Takes a piece over, and its buffer with it; a ``demand`` (a reader is blocked on it) before others.
+
+        Raises:
+            StoreFull: it can neither be stored nor kept in memory.
+        """
         ...
 
     async def lend(self, piece: PieceIndex) -> Lent:
@@ -82,7 +86,7 @@ class MemoryShelf:
         """Whether the piece waits to be sent."""
         return piece in self._kept
 
-    async def put(self, piece: PieceIndex, loan: Loan) -> None:
+    async def put(self, piece: PieceIndex, loan: Loan, *, demand: bool = False) -> None:  # noqa: ARG002 - nothing has to wait
         """Keeps the buffer as it is."""
         self._kept[piece] = _Kept(loan, trio.current_time())
 
@@ -135,12 +139,12 @@ class StoreShelf:
         """Whether the store has the piece, or it waits to be sent."""
         return piece in self._stored.have or self.overflow.holds(piece)
 
-    async def put(self, piece: PieceIndex, loan: Loan) -> None:
+    async def put(self, piece: PieceIndex, loan: Loan, *, demand: bool = False) -> None:
         """Writes the piece and gives the buffer back; where there is no room, that is the overflow's affair."""
         try:
-            await self._stored.write_piece(piece, loan.view, proved=True)
+            await self._stored.write_piece(piece, loan.view, proved=True, demand=demand)
         except StoreFull:
-            await self.overflow.put(piece, loan)
+            await self.overflow.put(piece, loan, demand=demand)
         else:
             loan.give_back()
 
@@ -233,7 +237,7 @@ class SpoolShelf:
         """Whether the piece is in the file, and was not sent yet."""
         return piece in self._held
 
-    async def put(self, piece: PieceIndex, loan: Loan) -> None:
+    async def put(self, piece: PieceIndex, loan: Loan, *, demand: bool = False) -> None:  # noqa: ARG002 - one read fills a spool
         """Writes the piece and gives the buffer back."""
         with loan as view:
             await self._spool.write(self._grid.range_of(piece).start, view)

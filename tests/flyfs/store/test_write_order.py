@@ -591,7 +591,15 @@ def test_a_blob_that_goes_takes_its_drops_along() -> None:
     order.blob_dropped(A)
     order.unmark_finished(A)
     drop(order, 4)
+    order.next_commands(0.0)
     order.blob_dropped(A)
+    order.unmark_failed(A)
+    drop(order, 5)
+    order.next_commands(0.0)
+    order.unmark_finished(A)
+    order.next_commands(0.0)
+    order.blob_dropped(A)
+    order.free_ended(A)
 
     assert (order.next_commands(99.0), order.at_work(A)) == ([], False)
 

@@ -4,6 +4,7 @@ import gc
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -15,6 +16,7 @@ from flyfs.core.ids import BlobId, PieceIndex
 from flyfs.core.remote import RemoteDirectory, RemoteFile
 from flyfs.core.urls import RemoteUrl, parse_url
 from flyfs.store.store import Store
+from flyfs.store.writer import File, Writer
 from flyfs.transport.greeting import bound_address, listen
 from tests.flyfs.swarm.rig import PIECE, World, a_peer, a_supernode, a_world, read, until, using
 from tests.support.builders import OTHER_KEY
@@ -550,3 +552,31 @@ async def test_the_window_of_a_large_file_never_exceeds_the_buffers(tmp_path: Pa
         url, content = world.put("/f", 100)
 
         assert await peer.content(url) == content
+
+
+async def test_what_a_reader_waits_for_is_written_before_what_is_fetched_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[int, bool]] = []
+    hurried: list[int] = []
+    write, demanded = Writer.write, Writer.demanded
+
+    async def note(writer: Writer, target: File, piece: PieceIndex, *args: Any, demand: bool) -> bool:
+        written.append((piece, demand))
+        return await write(writer, target, piece, *args, demand=demand)
+
+    def note_demand(writer: Writer, target: File, piece: PieceIndex) -> None:
+        hurried.append(piece)
+        demanded(writer, target, piece)
+
+    monkeypatch.setattr(Writer, "write", note)
+    monkeypatch.setattr(Writer, "demanded", note_demand)
+    async with a_world(tmp_path) as world, world.peer() as peer:
+        url, content = world.put("/f", 40)
+        async with peer.opened(url, read=False) as blob:
+            assert await read(blob, 0, 10) == content[:10]
+            await until(lambda: blob.figures().have_pieces > 8)
+    assert written.count((0, True)) == 2  # at the peer, and at the supernode
+    assert hurried.count(0) >= 2
+    assert any(not demand for _, demand in written)
+    assert all(not demand for piece, demand in written if piece)

@@ -65,7 +65,9 @@ async def _stall_and_beat(marker: Path) -> None:
 
     trio.lowlevel.wait_readable = wait_then_stall  # type: ignore[assignment]
     for beat in itertools.count():
-        marker.with_suffix(".beat").write_text(str(beat))
+        fresh = marker.with_suffix(".fresh")
+        fresh.write_text(str(beat))
+        fresh.replace(marker.with_suffix(".beat"))  # whoever reads it never finds it empty
         await trio.sleep(0.05)
 
 

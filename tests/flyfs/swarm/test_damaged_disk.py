@@ -65,7 +65,7 @@ async def test_a_data_file_that_is_cut_while_it_is_read_costs_what_was_cut_off(t
 
             assert await read(blob, 2 * PIECE, 2 * PIECE) == content[2 * PIECE : 4 * PIECE]
             assert await read(blob, 4 * PIECE, 2 * PIECE) == content[4 * PIECE :]
-            assert peer.counters.supernode_bytes == 3 * PIECE
+            await until(lambda: peer.counters.supernode_bytes == 3 * PIECE)
         assert data.read_bytes() == content
 
 

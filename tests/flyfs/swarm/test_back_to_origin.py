@@ -244,6 +244,7 @@ async def test_when_a_supernode_comes_it_is_asked_and_the_origin_no_more(tmp_pat
             address = world.supernode.address
             await lose(world, peer)
             await read(blob, 30 * PIECE, 1)
+            await until(lambda: not blob._download._flights)  # what is read ahead is counted after the read
             alone = peer.counters.origin_bytes
             async with a_supernode(tmp_path / "another", address=address):
                 await until(lambda: peer.swarm.supernodes.up)

@@ -48,6 +48,11 @@ class Bitmap:
         """The wire and disk form."""
         return bytes(self._bytes)
 
+    @property
+    def mask(self) -> int:
+        """The same set as an integer, for decisions about many pieces at once (``core.masks``)."""
+        return int.from_bytes(self._bytes, "little")
+
     def copy(self) -> "Bitmap":
         """An independent bitmap with the same pieces."""
         twin = Bitmap(self.length)

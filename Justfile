@@ -57,6 +57,11 @@ docs:
 test *args:
     pytest -q {{ args }}
 
+# a whole swarm in virtual time: `just simulate --peers 1000 --reading sequential --svg times.svg`
+[group("test")]
+simulate *args:
+    python -m tests.simulation {{ args }}
+
 # the tests under coverage, branches too, with what is missing
 [group("test")]
 coverage *args:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from flyfs.core.ids import PeerId
+from flyfs.core.location import region_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +19,13 @@ class Member:
     session: int
     address: str
     location: str
+    """``region|zone|rack``, any prefix."""
     version: str
+
+    @property
+    def region(self) -> str:
+        """The first label of its location."""
+        return region_of(self.location)
 
 
 class Members:
@@ -42,6 +49,11 @@ class Members:
     def find(self, peer_id: PeerId) -> Member | None:
         """The peer, where it is connected."""
         return self._members.get(peer_id)
+
+    def named(self, peer_id: PeerId) -> Member | None:
+        """The peer, where it may be named to others: it is connected, and can be reached."""
+        member = self._members.get(peer_id)
+        return member if member is not None and member.address else None
 
     def __len__(self) -> int:
         return len(self._members)

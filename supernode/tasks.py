@@ -1,13 +1,12 @@
-"""One task per blob: which peer holds which piece, and which pieces are on their way to whom. Pure."""
+"""One task per blob: who takes part, in which region, and who knows whom. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator
 
 from flyfs.core.bitmap import Bitmap
 from flyfs.core.blob import Blob
 from flyfs.core.ids import BlobId, PeerId, PieceIndex
-
-GRANT_LASTS_S = 2.0
-"""How long a piece that was sent to a peer is taken to be on its way; then it is given out again."""
+from flyfs.core.masks import mask_of
+from supernode.crowd import Crowd, Participant
 
 
 class Task:
@@ -15,57 +14,64 @@ class Task:
 
     def __init__(self, blob: Blob) -> None:
         self.blob = blob
-        self.holdings: dict[PeerId, Bitmap] = {}  # in the order of joining
-        self.readers: set[PeerId] = set()
-        self._grants: dict[PieceIndex, tuple[PeerId, float]] = {}
-        self._redirected: set[tuple[PeerId, PieceIndex]] = set()
+        self._participants: dict[PeerId, Participant] = {}
+        self._crowds: dict[str, Crowd] = {}
+        self.offers_from = 0.0
+        """Not before then anything is offered: who takes a blob over does not know yet what is held."""
 
-    def joined(self, peer: PeerId, have: Bitmap, *, reading: bool) -> None:
-        """A peer told all that it holds."""
-        self.holdings[peer] = have
-        if reading:
-            self.readers.add(peer)
-        else:
-            self.readers.discard(peer)
+    def __len__(self) -> int:
+        return len(self._participants)
 
-    def gained(self, peer: PeerId, pieces: Iterable[PieceIndex]) -> None:
+    def find(self, peer: PeerId) -> Participant | None:
+        """A peer's part, None where it takes none."""
+        return self._participants.get(peer)
+
+    def participants(self) -> Iterator[Participant]:
+        """All who take part, in the order of joining."""
+        return iter(self._participants.values())
+
+    def crowds(self) -> Iterator[Crowd]:
+        """Those who take part, by region."""
+        return iter(self._crowds.values())
+
+    def joined(self, peer: PeerId, region: str, have: Bitmap, *, reading: bool) -> tuple[Participant, bool]:
+        """A peer told all that it holds; also whether the readers of its region have just become a crowd."""
+        known = self._participants.get(peer)
+        if known is not None and known.crowd.region != region:  # its host was moved, and it connected again
+            self.left(peer)
+            known = None
+        if known is None:
+            crowd = self._crowds.get(region)
+            if crowd is None:
+                crowd = self._crowds[region] = Crowd(region, len(self.blob.grid))
+            known = self._participants[peer] = Participant(peer, crowd)
+            crowd.joined(known)
+        return known, known.crowd.told(known, have.mask, reading=reading)
+
+    def gained(self, peer: PeerId, pieces: Collection[PieceIndex]) -> None:
         """A peer told of new pieces."""
-        bitmap = self.holdings.get(peer)
-        if bitmap is None:
-            return
-        for piece in pieces:
-            bitmap.add(piece)
-            self._grants.pop(piece, None)
-            self._redirected.discard((peer, piece))
+        known = self._participants.get(peer)
+        if known is not None:
+            known.crowd.gained(known, mask_of(pieces))
+            for piece in pieces:
+                known.redirected.pop(piece, None)
 
-    def left(self, peer: PeerId) -> None:
-        """A peer is gone, or does not take part any more."""
-        self.holdings.pop(peer, None)
-        self.readers.discard(peer)
-        self._grants = {piece: grant for piece, grant in self._grants.items() if grant[0] != peer}
-        self._redirected = {one for one in self._redirected if one[0] != peer}
+    def left(self, peer: PeerId) -> list[Participant]:
+        """A peer is gone, or does not take part any more: its neighbours, who have one less now."""
+        known = self._participants.pop(peer, None)
+        if known is None:
+            return []
+        known.crowd.left(known)
+        if not len(known.crowd):
+            del self._crowds[known.crowd.region]
+        neighbours = [other for each in sorted(known.neighbours) if (other := self._participants.get(each)) is not None]
+        for other in neighbours:
+            other.neighbours.discard(peer)
+        return neighbours
 
-    def granted(self, piece: PieceIndex, peer: PeerId, now: float) -> None:
-        """The piece is being sent to ``peer``."""
-        self._grants[piece] = (peer, now)
-        self._redirected.discard((peer, piece))
-
-    def redirected(self, piece: PieceIndex, peer: PeerId) -> None:
-        """``peer`` was told to ask others for the piece; if it comes back, they could not help."""
-        self._redirected.add((peer, piece))
-
-    def was_redirected(self, piece: PieceIndex, peer: PeerId) -> bool:
-        """Whether ``peer`` comes back for a piece."""
-        return (peer, piece) in self._redirected
-
-    def holders(self, piece: PieceIndex, but: PeerId) -> list[PeerId]:
-        """Who has the piece, or is receiving it, other than ``but``, in the order of joining."""
-        return [peer for peer, bitmap in self.holdings.items() if peer != but and piece in bitmap]
-
-    def receiver(self, piece: PieceIndex, but: PeerId, now: float) -> PeerId | None:
-        """To whom, other than ``but``, the piece is on its way."""
-        peer, since = self._grants.get(piece, (None, 0.0))
-        return peer if peer is not None and peer != but and now - since < GRANT_LASTS_S else None
+    def holders(self, piece: PieceIndex, but: PeerId) -> Iterator[PeerId]:
+        """Who told that it has the piece, other than ``but``, in the order of joining."""
+        return (peer for peer, one in self._participants.items() if peer != but and one.pieces >> piece & 1)
 
 
 class Tasks:
@@ -73,6 +79,7 @@ class Tasks:
 
     def __init__(self) -> None:
         self._tasks: dict[BlobId, Task] = {}
+        self._of_peer: dict[PeerId, set[BlobId]] = {}
 
     def begin(self, blob: Blob) -> Task:
         """The task of a blob, a new one where there was none."""
@@ -82,20 +89,40 @@ class Tasks:
         return task
 
     def find(self, blob_id: BlobId) -> Task | None:
-        """The task, None where nobody ever joined."""
+        """The task, None where nobody takes part."""
         return self._tasks.get(blob_id)
 
-    def left(self, peer: PeerId, blob_id: BlobId | None = None) -> None:
-        """A peer left one task, or all."""
-        for task in [self._tasks.get(blob_id)] if blob_id is not None else list(self._tasks.values()):
-            if task is not None:
-                task.left(peer)
-                if not task.holdings:
-                    del self._tasks[task.blob.id]
+    def joined(self, peer: PeerId, blob_id: BlobId) -> None:
+        """A peer takes part in a blob."""
+        self._of_peer.setdefault(peer, set()).add(blob_id)
+
+    def of_peer(self, peer: PeerId) -> list[Task]:
+        """What a peer takes part in."""
+        return [task for blob_id in sorted(self._of_peer.get(peer, ())) if (task := self._tasks.get(blob_id)) is not None]
+
+    def left(self, peer: PeerId, blob_id: BlobId) -> list[Participant]:
+        """A peer left one task: its neighbours there."""
+        blobs = self._of_peer.get(peer, set())
+        blobs.discard(blob_id)
+        if not blobs:
+            self._of_peer.pop(peer, None)
+        task = self._tasks.get(blob_id)
+        if task is None:
+            return []
+        neighbours = task.left(peer)
+        if not len(task):
+            del self._tasks[blob_id]
+        return neighbours
 
     def forget(self, blob_id: BlobId) -> None:
         """The blob is retired."""
-        self._tasks.pop(blob_id, None)
+        task = self._tasks.pop(blob_id, None)
+        for participant in task.participants() if task is not None else ():
+            self.left(participant.peer_id, blob_id)
+
+    def all(self) -> list[Task]:
+        """Every task."""
+        return list(self._tasks.values())
 
     def __len__(self) -> int:
         return len(self._tasks)

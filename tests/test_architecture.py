@@ -96,6 +96,7 @@ SHELLS = {
     "flyfs/swarm/memberships.py",
     "flyfs/swarm/names.py",
     "flyfs/swarm/neighbours.py",
+    "flyfs/swarm/news.py",
     "flyfs/swarm/open_blob.py",
     "flyfs/swarm/roster.py",
     "flyfs/swarm/session.py",

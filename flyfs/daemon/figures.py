@@ -41,7 +41,9 @@ class DaemonFigures:
             known_peers=len(self._swarm.neighbours.connected),
             isolated_peers=(),
             unreachable_peers=(),
-            advertised=Advertised(address=self._swarm.address, reachable=self._swarm.reached, reason=self._swarm.unreached),
+            advertised=Advertised(
+                address=self._swarm.address, reachable=self._swarm.news.reached, reason=self._swarm.news.unreached
+            ),
             supernodes=[
                 SupernodeFigures(address=one.address, state=one.state, reason=one.reason)
                 for one in self._swarm.supernodes.states()

@@ -21,9 +21,11 @@ from flyfs.core.signing import verify
 from flyfs.store.stored_blob import StoredBlob
 from flyfs.store.unvouched import write_provisional
 from flyfs.swarm.back_to_origin import FromOrigin
+from flyfs.swarm.faults import Fault, fault_of
 from flyfs.swarm.passing import Passing
-from flyfs.swarm.picker import SUPERNODE, CancelRequest, Fault, Picker, RequestPiece, Source, fault_of
+from flyfs.swarm.picker import CancelRequest, HurryPiece, Picker, RequestPiece
 from flyfs.swarm.reading import Reading
+from flyfs.swarm.sources import SUPERNODE, Source
 from flyfs.telemetry.latency import LatencyWindow
 from flyfs.transport.buffers import BufferPool
 from flyfs.wire.messages import Busy, Elsewhere, GetPiece, Message, Neighbour, NotHeld, Piece
@@ -46,6 +48,10 @@ class Surroundings(Protocol):
 
     async def ask_digests(self, blob_id: BlobId, page: int) -> Sequence[SignedDigests]:
         """What the supernode knows of a manifest page."""
+        ...
+
+    async def hurry(self, blob_id: BlobId, piece: PieceIndex) -> None:
+        """Tells the supernode that a reader waits for a piece that it was asked for before."""
         ...
 
     def meet(self, blob_id: BlobId, neighbours: Sequence[Neighbour]) -> None:
@@ -80,9 +86,10 @@ class _Waiter:
 class Download:
     """Brings the wanted pieces of one blob into the store. ``run`` must be running."""
 
-    def __init__(self, stored: StoredBlob, around: Surroundings, *, timeout_s: float) -> None:
+    def __init__(self, stored: StoredBlob, around: Surroundings, *, timeout_s: float, spread: int = 0) -> None:
+        """``timeout_s`` is what a supernode gets; ``spread`` makes peers choose differently among equals."""
         self.stored = stored
-        self.picker = Picker(stored.have, piece_size=stored.blob.piece_size, timeout_s=timeout_s)
+        self.picker = Picker(stored.have, piece_size=stored.blob.piece_size, timeout_s=timeout_s, spread=spread)
         self.bytes_from: dict[str, int] = {"peers": 0, "supernode": 0, "origin": 0}
         self.last_error: FlyfsError | None = None
         self._around = around
@@ -130,6 +137,8 @@ class Download:
                         self._learn_page(command, nursery)
                     case CancelRequest(piece, source):
                         self._cancel(piece, source)
+                    case HurryPiece(piece):
+                        nursery.start_soon(self._around.hurry, self.blob.id, piece)
             with trio.move_on_at(self.picker.next_deadline(now)):
                 await self._changed.wait()
 
@@ -349,7 +358,12 @@ class Download:
             self.last_error = error
         self.picker.request_failed(command.piece, command.source, fault, trio.current_time(), retry_after_s)
 
-    def peer_holds(self, peer: PeerId, have: bytes) -> None:
+    def peer_holds(self, peer: PeerId, have: bytes, *, far: bool) -> None:
         """A neighbour's whole bitmap arrived. Raises ValueError where it is not a bitmap of this blob."""
-        self.picker.peer_came(peer, Bitmap.from_bytes(have, len(self.blob.grid)))
+        self.picker.peer_came(peer, Bitmap.from_bytes(have, len(self.blob.grid)), far=far)
+        self.changed()
+
+    def offered(self, pieces: Sequence[int]) -> None:
+        """The supernode would send these pieces."""
+        self.picker.offered(PieceIndex(piece) for piece in pieces if piece < len(self.blob.grid))
         self.changed()

@@ -5,7 +5,7 @@ asked for pieces. Blobs that nobody reads are offered to the one that is respons
 settled.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from math import inf
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from flyfs.store.store import Store
 from flyfs.store.stored_blob import StoredBlob
 from flyfs.swarm.session import SupernodeSession
 from flyfs.swarm.supernodes import Supernodes
-from flyfs.wire.messages import Join, Joined, Leave, Message, Neighbour
+from flyfs.wire.messages import Join, Joined, Leave, Message
 
 JOINING_AT_ONCE = 8
 """Offers on their way at a time: a round trip each, and one may have thousands of blobs."""
@@ -44,8 +44,8 @@ class Reading(Protocol):
         """One that is being read, though the store may have no room for any of it."""
         ...
 
-    def supernode_came(self, blob_id: BlobId) -> None:
-        """From now on there is a supernode that can be asked for pieces of the blob."""
+    def supernode_came(self, blob_id: BlobId, *, crowded: bool | None) -> None:
+        """From now on there is a supernode that can be asked for pieces of the blob; ``crowded`` is None until it says."""
         ...
 
     def supernode_left(self, blob_id: BlobId) -> None:
@@ -56,8 +56,8 @@ class Reading(Protocol):
         """A supernode is about to hear what we offer, which this gives; what comes later is news."""
         ...
 
-    def joined(self, stored: StoredBlob, neighbours: Sequence[Neighbour]) -> None:
-        """It knows, and names neighbours."""
+    def joined(self, stored: StoredBlob, answer: Joined) -> None:
+        """It knows, names neighbours, and says how many read."""
         ...
 
 
@@ -105,11 +105,12 @@ class Memberships:
             self._homes.pop(blob.id, None)
             self.stir()  # it is being looked for
             return
-        if session is not home or not stored.have.complete:
+        joins = session is not home or not stored.have.complete
+        if joins:
             self._move(stored, session)
             self._start_join(stored, session)
         self._served.add(blob.id)
-        self._listener.supernode_came(blob.id)
+        self._listener.supernode_came(blob.id, crowded=None if joins else False)
 
     def reading_ended(self, blob_id: BlobId) -> None:
         """Nobody reads it any more: it may return to the one that is responsible."""
@@ -181,7 +182,7 @@ class Memberships:
                 self._start_join(stored, session)
             elif alone and blob_id not in self._served:
                 self._served.add(blob_id)
-                self._listener.supernode_came(blob_id)  # the origin stands in for it
+                self._listener.supernode_came(blob_id, crowded=False)  # the origin stands in for it
         return latest
 
     async def _settle_idle(self) -> float:
@@ -230,16 +231,16 @@ class Memberships:
         have = self._listener.joining(stored)
         reading = blob_id in self._listener.reading() and not stored.have.complete
         message = Join(blob=stored.blob, have=have.to_bytes(), durable=stored.durable.to_bytes(), reading=reading)
-        neighbours: Sequence[Neighbour] = ()
+        answer = Joined(neighbours=())
         try:
             reply = await session.ask(message, timeout_s=self._timeout_s)
             if isinstance(reply, Joined):
-                neighbours = reply.neighbours
+                answer = reply
         except FlyfsError as error:
             log.debug("swarm.join.failed", blob=blob_id, reason=error.message)
         if self._homes.get(blob_id) is not session:
             return  # it was lost meanwhile
         if blob_id in self._listener.reading() and blob_id not in self._served:
             self._served.add(blob_id)
-            self._listener.supernode_came(blob_id)
-        self._listener.joined(stored, neighbours)
+            self._listener.supernode_came(blob_id, crowded=None)
+        self._listener.joined(stored, answer)

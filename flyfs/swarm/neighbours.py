@@ -15,6 +15,7 @@ from flyfs.core.address import parse_address
 from flyfs.core.bitmap import pieces_of
 from flyfs.core.errors import FlyfsError, ProtocolError, Unanswered, Unavailable
 from flyfs.core.ids import BlobId, PeerId
+from flyfs.core.location import region_of
 from flyfs.swarm.download import Download
 from flyfs.transport.greeting import dial
 from flyfs.transport.link import Answer, Handler, Link
@@ -149,7 +150,8 @@ class Neighbours:
             reply = await link.request(message, timeout_s=FOLLOW_TIMEOUT_S)
             download = self._downloads.download(blob_id)
             if isinstance(reply, Holdings) and reply.have and download is not None:
-                download.peer_holds(contact.neighbour.peer_id, reply.have)
+                far = region_of(contact.neighbour.location) != region_of(self._hello().location)
+                download.peer_holds(contact.neighbour.peer_id, reply.have, far=far)
         except (FlyfsError, ValueError) as error:
             contact.blobs.pop(blob_id, None)
             log.debug("swarm.follow.failed", peer=contact.neighbour.peer_id, blob=blob_id, reason=str(error))

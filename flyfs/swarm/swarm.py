@@ -9,7 +9,7 @@ import trio
 
 from flyfs.core.bitmap import Bitmap
 from flyfs.core.blob import Blob
-from flyfs.core.errors import Stale, Unavailable
+from flyfs.core.errors import Stale
 from flyfs.core.ids import BlobId, PeerId, PieceIndex
 from flyfs.core.manifest import Fork, SignedDigests
 from flyfs.core.remote import Listing, RemoteDirectory, RemoteFile
@@ -24,35 +24,31 @@ from flyfs.swarm.losses import Losses
 from flyfs.swarm.memberships import Memberships
 from flyfs.swarm.names import RemoteNames
 from flyfs.swarm.neighbours import Neighbours
+from flyfs.swarm.news import News
 from flyfs.swarm.offers import offered
 from flyfs.swarm.open_blob import OpenBlob
 from flyfs.swarm.passing import Passing
-from flyfs.swarm.picker import SUPERNODE, Source
 from flyfs.swarm.roster import Roster
 from flyfs.swarm.session import SupernodeSession
+from flyfs.swarm.sources import SUPERNODE, Source
 from flyfs.swarm.supernodes import Supernodes
 from flyfs.swarm.uploads import Announcer, Uploads
 from flyfs.telemetry.counters import Counters
 from flyfs.telemetry.latency import LatencyWindow
 from flyfs.transport.buffers import BufferPool
 from flyfs.transport.greeting import Greeted
-from flyfs.transport.link import Answer, Link
 from flyfs.wire.messages import (
     MAJOR,
     MINOR,
-    Digests,
-    Done,
     Forked,
-    GetDigests,
     GetPiece,
     Hello,
+    Hurry,
     Introduce,
+    Joined,
     Message,
     Neighbour,
-    Ping,
-    Reached,
     Report,
-    Retire,
     Welcome,
 )
 
@@ -102,12 +98,9 @@ class Swarm:
         self._downloads: dict[BlobId, _Running] = {}
         self._announced: WeakSet[StoredBlob] = WeakSet()  # objects, because the store makes new ones of blobs long unused
         self._nursery: trio.Nursery | None = None
-        self.reached: bool | None = None
-        """Whether others reach this peer at the address that it gives, as a supernode found; None for not known."""
-        self.unreached: str | None = None
-        """Why they do not."""
+        self.news = News(store, self, self._introduced)
         grace_s = GRACE_S if origin is None else _alone_after_s(store.peer_id)
-        self.supernodes = Supernodes(roster, self._hello, self, self._news, grace_s=grace_s)
+        self.supernodes = Supernodes(roster, self._hello, self, self.news.handle, grace_s=grace_s)
         self.memberships = Memberships(
             store, self.supernodes, self, origin_stands_in=origin is not None, timeout_s=settings.deadline_s
         )
@@ -200,7 +193,8 @@ class Swarm:
         return kept_bytes // max(1, len(self._downloads))
 
     def _begin(self, stored: StoredBlob) -> "_Running":
-        download = Download(stored, self, timeout_s=self._settings.deadline_s)
+        spread = int(self._store.peer_id[-16:], 16)
+        download = Download(stored, self, timeout_s=self._settings.deadline_s, spread=spread)
         running = self._downloads[stored.blob.id] = _Running(download)
         assert self._nursery is not None, "open before run"
         self.memberships.reading_began(stored)
@@ -214,6 +208,7 @@ class Swarm:
         finally:
             if self._downloads.get(blob_id) is running:
                 del self._downloads[blob_id]
+                self.announcer.tell_supernode_every(blob_id, 0.0)
                 self.neighbours.part(blob_id)
                 self.memberships.reading_ended(blob_id)
 
@@ -233,10 +228,11 @@ class Swarm:
         running = self._downloads.get(blob_id)
         return running.download.stored if running is not None else None
 
-    def supernode_came(self, blob_id: BlobId) -> None:
+    def supernode_came(self, blob_id: BlobId, *, crowded: bool | None) -> None:
         """A supernode can be asked for the blob."""
         running = self._downloads.get(blob_id)
         if running is not None:
+            running.download.picker.crowd_told(crowded)
             running.download.picker.supernode_came()
             running.download.changed()
 
@@ -260,9 +256,9 @@ class Swarm:
             stored.listen(tell)
         return offered(stored, self.trusted_keys())
 
-    def joined(self, stored: StoredBlob, neighbours: Sequence[Neighbour]) -> None:
+    def joined(self, stored: StoredBlob, answer: Joined) -> None:
         """A supernode knows what we offer, and names neighbours."""
-        self.introduced(stored.blob.id, neighbours)
+        self._introduced(stored.blob.id, answer)
         self._confirming.joined(stored)
 
     def _confirmed(self, blob_id: BlobId, pieces: Sequence[PieceIndex]) -> None:
@@ -270,10 +266,14 @@ class Swarm:
         for piece in pieces:
             self.announcer.piece_gained(blob_id, piece, durable=False)
 
-    def introduced(self, blob_id: BlobId, neighbours: Sequence[Neighbour]) -> None:
-        """A supernode names neighbours."""
-        if blob_id in self._downloads:
-            self.meet(blob_id, neighbours)
+    def _introduced(self, blob_id: BlobId, told: Joined | Introduce) -> None:
+        """A supernode names neighbours, and says whether there are many."""
+        running = self._downloads.get(blob_id)
+        if running is not None:
+            self.announcer.tell_supernode_every(blob_id, told.tell_every_s)
+            running.download.picker.crowd_told(told.crowded, told.tell_every_s)
+            running.download.changed()
+            self.meet(blob_id, told.neighbours)
 
     async def _tell_loss(self, blob_id: BlobId) -> None:
         """A blob went, or shrank: the supernode, if it was told of it, hears what is left."""
@@ -289,26 +289,6 @@ class Swarm:
         """Blobs may belong to another one now."""
         self.memberships.stir()
 
-    async def _news(self, _: Link, message: Message) -> Answer | None:
-        """What a supernode sends by itself."""
-        match message:
-            case Introduce(blob_id=blob_id, neighbours=neighbours):
-                self.introduced(blob_id, neighbours)
-            case Retire(blob_id=blob_id, reason=reason):
-                self.retire(blob_id, reason)
-            case GetDigests(blob_id=blob_id, page=page):
-                stored = self._store.look(blob_id)
-                return Answer(Digests(batches=stored.manifest.batches(page) if stored is not None else ()))
-            case Reached(address=address, reason=reason):
-                if reason and self.unreached != reason:
-                    log.warning("swarm.address.unreachable", address=address, reason=reason)
-                self.reached, self.unreached = not reason, reason or None
-            case Ping():
-                return Answer(Done())
-            case _:
-                raise Unavailable(f"a peer does not serve {type(message).__name__} on this connection")
-        return None
-
     # -- what downloads ask (download.Surroundings) ----------------------------------------------------------------
 
     async def fetch(
@@ -322,6 +302,10 @@ class Swarm:
     async def ask_digests(self, blob_id: BlobId, page: int) -> Sequence[SignedDigests]:
         """What the supernode knows of a manifest page. Raises FlyfsError."""
         return await self._last_resort.ask_digests(blob_id, page)
+
+    async def hurry(self, blob_id: BlobId, piece: PieceIndex) -> None:
+        """A reader waits by now for a piece that was asked for ahead of it."""
+        await self.memberships.tell(blob_id, Hurry(blob_id=blob_id, piece=piece))
 
     def _held_by_neighbour(self, blob_id: BlobId, piece: PieceIndex) -> bool:
         running = self._downloads.get(blob_id)

@@ -1,10 +1,12 @@
 """The side of a peer that serves others: pieces by ``sendfile``, bitmaps, and news of what was gained. Shell.
 
-News are coalesced for at most 50 ms, because each 100 ms of delay costs the swarm about one per cent.
+News to neighbours go out at once after a quiet moment, and are coalesced for 50 ms else: each 100 ms of delay costs the swarm
+about one per cent.
 """
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Protocol
 
 import trio
@@ -15,16 +17,12 @@ from flyfs.core.ids import BlobId, PieceIndex
 from flyfs.store.reader import PiecesLost
 from flyfs.store.stored_blob import StoredBlob
 from flyfs.swarm.offers import is_offered, offered
+from flyfs.swarm.upload_slots import RETRY_AFTER_S, UploadSlots, Verdict
 from flyfs.transport.greeting import Greeted
 from flyfs.transport.link import Answer, FileRange, Link
 from flyfs.wire.messages import Busy, Digests, Done, Follow, GetDigests, GetPiece, Have, Holdings, Message, NotHeld, Piece, Ping
 
-ANNOUNCE_DELAY_S = 0.05
-MAX_SENDING = 16
-"""Pieces on their way out at once, over all connections; twice as many may wait, others are told to come back."""
-
-BUSY_RETRY_S = 0.1
-
+ANNOUNCE_EVERY_S = 0.05
 DEAF_AFTER_S = 5.0
 """A follower that takes no news for this long is cut off; it dials again when it wants to."""
 
@@ -42,6 +40,19 @@ class _News:
     gained: list[PieceIndex] = field(default_factory=list)
     durable: list[PieceIndex] = field(default_factory=list)
 
+    def add(self, other: "_News") -> None:
+        self.gained += other.gained
+        self.durable += other.durable
+
+
+class _Turn:
+    """One request that waits for its turn."""
+
+    __slots__ = ("came",)
+
+    def __init__(self) -> None:
+        self.came = trio.Event()
+
 
 class Announcer:
     """Tells what was gained: to the supernode, and to each connection that follows the blob."""
@@ -50,6 +61,9 @@ class Announcer:
         self._tell_supernode = tell_supernode
         self._followers: dict[BlobId, set[Link]] = {}
         self._news: dict[BlobId, _News] = {}
+        self._supernode_news: dict[BlobId, _News] = {}
+        self._supernode_due: dict[BlobId, float] = {}  # when it may be told again
+        self._every_s: dict[BlobId, float] = {}
         self._happened = trio.Event()
 
     def piece_gained(self, blob_id: BlobId, piece: PieceIndex, durable: bool) -> None:
@@ -57,6 +71,13 @@ class Announcer:
         news = self._news.setdefault(blob_id, _News())
         (news.durable if durable else news.gained).append(piece)
         self._happened.set()
+
+    def tell_supernode_every(self, blob_id: BlobId, seconds: float) -> None:
+        """How often the supernode wants to hear of a blob, at most; 0 for as often as neighbours do."""
+        if seconds:
+            self._every_s[blob_id] = seconds
+        else:
+            self._every_s.pop(blob_id, None)
 
     def follow(self, blob_id: BlobId, link: Link) -> None:
         """From now on ``link`` hears of the blob."""
@@ -74,15 +95,29 @@ class Announcer:
         async with trio.open_nursery() as nursery:  # a follower that reads slowly must not hold up the others
             task_status.started()
             while True:
-                await self._happened.wait()
-                await trio.sleep(ANNOUNCE_DELAY_S)
+                with trio.move_on_at(min((self._supernode_due[one] for one in self._supernode_news), default=inf)):
+                    await self._happened.wait()
                 self._happened = trio.Event()
-                news, self._news = self._news, {}
-                for message in [message for blob_id, one in news.items() for message in _messages(blob_id, one)]:
-                    nursery.start_soon(self._tell_supernode, message.blob_id, message)
-                    if not message.durable:
-                        for link in self._followers.get(message.blob_id, ()):
-                            nursery.start_soon(_tell, link, message)
+                self._announce(nursery, trio.current_time())
+                await trio.sleep(ANNOUNCE_EVERY_S)
+
+    def _announce(self, nursery: trio.Nursery, now: float) -> None:
+        news, self._news = self._news, {}
+        for blob_id, one in news.items():
+            for message in _messages(blob_id, one):
+                if not message.durable:
+                    for link in self._followers.get(blob_id, ()):
+                        nursery.start_soon(_tell, link, message)
+            self._supernode_news.setdefault(blob_id, _News()).add(one)
+            self._supernode_due.setdefault(blob_id, now)
+        for blob_id in [one for one in self._supernode_news if self._supernode_due[one] <= now]:
+            every_s = self._every_s.get(blob_id)
+            if every_s is None:
+                del self._supernode_due[blob_id]
+            else:
+                self._supernode_due[blob_id] = now + every_s
+            for message in _messages(blob_id, self._supernode_news.pop(blob_id)):
+                nursery.start_soon(self._tell_supernode, blob_id, message)
 
 
 def _messages(blob_id: BlobId, news: _News) -> list[Have]:
@@ -111,7 +146,7 @@ class Uploads:
         self._announcer = announcer
         self._keys = keys
         self._served = served
-        self._sending = trio.CapacityLimiter(MAX_SENDING)
+        self._slots: UploadSlots[Link, _Turn] = UploadSlots()
 
     async def session(self, greeted: Greeted) -> None:
         """One connection of another peer, until it ends."""
@@ -123,7 +158,7 @@ class Uploads:
     async def _handle(self, link: Link, message: Message) -> Answer | None:
         match message:
             case GetPiece():
-                return await self._piece(message)
+                return await self._piece(link, message)
             case Follow(blob_id=blob_id):
                 stored = self._shelf.find(blob_id)
                 if stored is None:
@@ -139,28 +174,27 @@ class Uploads:
             case _:
                 raise Unavailable(f"a peer does not serve {type(message).__name__}")
 
-    async def _piece(self, message: GetPiece) -> Answer:
+    async def _piece(self, link: Link, message: GetPiece) -> Answer:
         stored = self._shelf.find(message.blob_id)
         if stored is None or message.piece >= len(stored.blob.grid):
             return Answer(NotHeld())
         if not is_offered(stored, PieceIndex(message.piece), self._keys()):
             return Answer(NotHeld())
-        if self._sending.statistics().tasks_waiting >= 2 * MAX_SENDING:
-            return Answer(Busy(retry_after_s=BUSY_RETRY_S))
         piece = PieceIndex(message.piece)
         place = stored.blob.grid.range_of(piece)
         proof = stored.manifest.batch_for(piece) if message.proof else None
-        token = object()
         use = stored.use(range(piece, piece + 1))  # it must not go while it waits for its turn, nor while it is sent
         try:
-            await self._sending.acquire_on_behalf_of(token)
+            if not await self._wait_turn(link, demand=message.demand):
+                use.end()
+                return Answer(Busy(retry_after_s=RETRY_AFTER_S))
         except BaseException:
             use.end()
             raise
 
         def after(through: bool) -> None:
             use.end()
-            self._sending.release_on_behalf_of(token)
+            self._call(self._slots.ended(link))
             if through:
                 self._served(len(place))
 
@@ -177,3 +211,24 @@ class Uploads:
             after(through=False)
             raise
         return Answer(Piece(piece=piece, length=len(place), proof=proof), body, after)
+
+    async def _wait_turn(self, link: Link, *, demand: bool) -> bool:
+        """Whether the piece may be sent, now that this returns; then ``ended`` has to follow."""
+        turn = _Turn()
+        match self._slots.ask(link, turn, demand=demand):
+            case Verdict.BEGIN:
+                return True
+            case Verdict.REFUSE:
+                return False
+            case Verdict.WAIT:
+                try:
+                    await turn.came.wait()
+                except BaseException:
+                    self._call(self._slots.ended(link) if turn.came.is_set() else self._slots.withdrawn(link, turn))
+                    raise
+                return True
+
+    @staticmethod
+    def _call(turns: Sequence[_Turn]) -> None:
+        for turn in turns:
+            turn.came.set()

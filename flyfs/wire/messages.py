@@ -192,15 +192,21 @@ class Joined(Message):
 
     code: ClassVar[int] = 21
     neighbours: tuple[Neighbour, ...]
+    crowded: bool = False
+    """Many read it: the receiver asks the supernode only for what a reader waits for, and for what that offers (``Offer``)."""
+    tell_every_s: float = 0.0
+    """How often at most to tell the supernode what was gained (``Have``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Introduce(Message):
-    """Event from a supernode: more neighbours for a blob that the receiver joined."""
+    """Event from a supernode: more neighbours for a blob that the receiver joined; the rest as in ``Joined``."""
 
     code: ClassVar[int] = 22
     blob_id: BlobId
     neighbours: tuple[Neighbour, ...]
+    crowded: bool = False
+    tell_every_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -338,6 +344,24 @@ class Digests(Message):
 
     code: ClassVar[int] = 36
     batches: tuple[SignedDigests, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer(Message):
+    """Event from a supernode: pieces that the crowd has few copies of; it would send them to the receiver."""
+
+    code: ClassVar[int] = 37
+    blob_id: BlobId
+    pieces: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hurry(Message):
+    """Event to a supernode: a reader waits by now for a piece that the sender asked it for without ``demand``."""
+
+    code: ClassVar[int] = 38
+    blob_id: BlobId
+    piece: int
 
 
 MESSAGES: dict[int, type[Message]] = {message.code: message for message in Message.__subclasses__()}

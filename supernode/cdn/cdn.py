@@ -158,6 +158,11 @@ class Cdn:
             return await self.feed(stored.blob)
         return await self.feed(blob) if blob is not None else None
 
+    def held(self, blob_id: BlobId) -> int:
+        """The pieces of a blob that lie on this disk (a mask), so that nobody has to be asked for them."""
+        feed = self._feeds.get(blob_id)
+        return feed.stored.have.mask if feed is not None and isinstance(feed.shelf, StoreShelf) else 0
+
     def version_seen(self, blob: Blob) -> None:
         """The origin has this version, perhaps once more."""
         feed = self._feeds.get(blob.id)

@@ -218,6 +218,12 @@ class Feed:
             return Unavailable(error.message, retry_after_s=max(pause_s, 0.05))
         return error.with_traceback(None)  # raised again and again, it would collect the frames of all who heard it
 
+    def hurried(self, piece: PieceIndex) -> None:
+        """A reader waits by now for a piece that was asked for ahead of it."""
+        self.plan.hurried(piece)
+        self.stored.piece_demanded(piece)
+        self._decide()
+
     def _wake(self, piece: PieceIndex) -> None:
         for came in self._waiting.get(piece, ()):
             came.set()

@@ -49,6 +49,7 @@ class FetchPlan:
         self._longest = max(1, MAX_READ_BYTES // piece_size)
         self._demanded: dict[PieceIndex, int] = {}
         self._wanted: dict[PieceIndex, int] = {}
+        self._hurried: set[PieceIndex] = set()  # wanted ahead of a reader once, who waits by now
         self._ahead: dict[PieceIndex, int] = {}
         self._reads: list[Read] = []
         self._failures = 0
@@ -74,12 +75,19 @@ class FetchPlan:
             table[piece] -= 1
         else:
             table.pop(piece, None)
-        if piece not in self._demanded and piece not in self._wanted:
-            self._ahead.pop(piece, None)
+        if piece not in self._wanted:
+            self._hurried.discard(piece)
+            if piece not in self._demanded:
+                self._ahead.pop(piece, None)
 
     def demanded(self, piece: PieceIndex) -> bool:
         """Whether a reader is blocked on it."""
-        return piece in self._demanded
+        return piece in self._demanded or piece in self._hurried
+
+    def hurried(self, piece: PieceIndex) -> None:
+        """A reader waits by now for a piece that was only wanted ahead of it."""
+        if piece in self._wanted:
+            self._hurried.add(piece)
 
     def begin(self, first: int, stop: int) -> Read:
         """A read that was begun for another reason (the question for the version brought the first pieces along)."""
@@ -129,14 +137,15 @@ class FetchPlan:
         begun: list[Read] = []
         if now < self._not_before:
             return begun
-        for table, most in ((self._demanded, MAX_READS), (self._wanted, MAX_READS // 2)):
+        wanted = self._wanted.keys() - self._hurried
+        for table, most in ((self._demanded.keys() | self._hurried, MAX_READS), (wanted, MAX_READS // 2)):
             collected = -2  # next to no piece
             for piece in sorted(table):
                 if len(self._reads) >= (1 if self.sequential else most):
                     break
                 if self._holds(piece) or self.covered(piece):
                     continue
-                if table is self._wanted and (collected == piece - 1 or self._collects_at(piece)):
+                if table is wanted and (collected == piece - 1 or self._collects_at(piece)):
                     collected = piece
                 else:
                     begun.append(self.begin(*self._run_from(piece)))

@@ -30,6 +30,7 @@ from flyfs.wire.messages import (
     GetPiece,
     Have,
     Hello,
+    Hurry,
     Introduce,
     Join,
     Joined,
@@ -39,6 +40,7 @@ from flyfs.wire.messages import (
     Message,
     Neighbour,
     NotHeld,
+    Offer,
     Piece,
     Ping,
     Reached,
@@ -50,7 +52,7 @@ from supernode.cdn.adoption import Adoption, contradict
 from supernode.cdn.cdn import Cdn
 from supernode.cdn.feed import Feed
 from supernode.cdn.names import page_of
-from supernode.coordinator import Coordinator, IntroducePeer
+from supernode.coordinator import Coordinator, IntroducePeers, OfferPieces
 from supernode.members import Member
 from supernode.scheduler import Redirect
 from supernode.server.dial_back import DialBack
@@ -58,6 +60,9 @@ from supernode.server.reachability import Claim
 from supernode.server.taking_over import TakingOver
 
 _LISTING_PAGE_BYTES = MAX_FRAME_BYTES - 4 * KIB
+LAPSES_EVERY_S = 1.0
+"""How often offers that nobody took up are looked for."""
+
 NEWS_TIMEOUT_S = 5.0
 """A peer that takes no news for this long is cut off."""
 
@@ -72,11 +77,13 @@ class Sessions:
     ) -> None:
         """``nursery`` owns the tasks that tell peers news; ``hello`` greets the peers that are tried."""
         self._coordinator = coordinator
+        coordinator.held_here = cdn.held
         self._cdn = cdn
         self._counters = counters
         self._nursery = nursery
         self._numbers = itertools.count(1)
         self._links: dict[int, Link] = {}
+        self._stirred = trio.Event()
         self.demand_latency = LatencyWindow()
         self.dial_back = DialBack(hello)
         self.taking_over = TakingOver(coordinator, cdn, Adoption(self._ask))
@@ -86,17 +93,42 @@ class Sessions:
         number = next(self._numbers)
         self._links[number] = greeted.link
         session = _Session(self, number, greeted)
+        self._coordinator.peer_came(session.member())
         leave = session.claim_address()
         try:
             await greeted.link.run(session.handle)
         finally:
             leave()
             del self._links[number]
-            self._coordinator.peer_left(greeted.hello.peer_id, number)
+            self._coordinator.peer_left(greeted.hello.peer_id, number, trio.current_time())
+            self.decide()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Tries the addresses of peers, for ever."""
-        await self.dial_back.run(task_status=task_status)
+        """Tries the addresses of peers, and tells them in time what the coordinator decides, for ever."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.dial_back.run)
+            task_status.started()
+            while True:
+                self._stirred = trio.Event()
+                now = trio.current_time()
+                self._coordinator.lapse(now)
+                self.decide()
+                with trio.move_on_at(min(self._coordinator.next_deadline(), now + LAPSES_EVERY_S)):
+                    await self._stirred.wait()
+
+    def decide(self) -> None:
+        """Something happened: tells peers what the coordinator makes of it."""
+        due = self._coordinator.next_deadline()
+        for command in self._coordinator.next_commands(trio.current_time()):
+            match command:
+                case IntroducePeers(session, blob_id, neighbours, crowded, tell_every_s):
+                    named = tuple(map(_neighbour, neighbours))
+                    news: Message = Introduce(blob_id=blob_id, neighbours=named, crowded=crowded, tell_every_s=tell_every_s)
+                    self.tell(session, news)
+                case OfferPieces(session, blob_id, pieces):
+                    self.tell(session, Offer(blob_id=blob_id, pieces=pieces))
+        if self._coordinator.next_deadline() != due:
+            self._stirred.set()
 
     @property
     def coordinator(self) -> Coordinator:
@@ -165,24 +197,32 @@ class _Session:
                 return Answer(await self._list(message))
             case Join():
                 return Answer(self._join(message))
-            case Have(blob_id=blob_id, runs=runs, durable=durable):
-                if not durable:
-                    self._gained(blob_id, runs)
-                return None
-            case Leave(blob_id=blob_id):
-                self._joined.discard(blob_id)
-                self._sessions.coordinator.blob_left(self._peer, blob_id)
-                return None
-            case Report(peer_id=peer_id, blob_id=blob_id, fault=fault):
-                log.info("server.peer.reported", peer=peer_id, blob=blob_id, fault=fault, by=self._peer)
-                return None
-            case Forked():
-                await self._forked(message)
-                return None
             case GetDigests(blob_id=blob_id, page=page):
                 return Answer(await self._digests(blob_id, page))
             case Ping():
                 return Answer(Done())
+            case _:
+                await self._happened(message)
+                return None
+
+    async def _happened(self, message: Message) -> None:
+        """Takes an event."""
+        match message:
+            case Have(blob_id=blob_id, runs=runs, durable=durable):
+                if not durable:
+                    self._gained(blob_id, runs)
+            case Leave(blob_id=blob_id):
+                self._joined.discard(blob_id)
+                self._sessions.coordinator.blob_left(self._peer, blob_id, trio.current_time())
+                self._sessions.decide()
+            case Hurry(blob_id=blob_id, piece=piece):
+                feed = await self._find(blob_id)
+                if feed is not None and piece < len(feed.blob.grid):
+                    feed.hurried(PieceIndex(piece))
+            case Report(peer_id=peer_id, blob_id=blob_id, fault=fault):
+                log.info("server.peer.reported", peer=peer_id, blob=blob_id, fault=fault, by=self._peer)
+            case Forked():
+                await self._forked(message)
             case _:
                 raise Unavailable(f"a supernode does not serve {type(message).__name__}")
 
@@ -199,14 +239,10 @@ class _Session:
         self._sessions.tell(self._number, Reached(address=self._claim.address, reason=reason or ""))
         member = self._sessions.coordinator.members.find(self._peer)
         if member is not None and member.session == self._number:
-            self._introduce(self._sessions.coordinator.peer_reached(self._member(), self._joined))
+            self._sessions.coordinator.peer_reached(self.member(), self._joined, trio.current_time())
+            self._sessions.decide()
             for blob_id in self._joined:
                 self._sessions.taking_over.holder_came(blob_id)
-
-    def _introduce(self, introductions: Sequence[IntroducePeer]) -> None:
-        for introduction in introductions:
-            newcomer = _neighbour(introduction.newcomer)
-            self._sessions.tell(introduction.session, Introduce(blob_id=introduction.blob_id, neighbours=(newcomer,)))
 
     # -- names -----------------------------------------------------------------------------------------------------
 
@@ -245,15 +281,18 @@ class _Session:
             have = Bitmap.from_bytes(message.have, len(blob.grid))
         except ValueError as error:
             raise RemoteProtocolError(str(error)) from error
-        self._sessions.coordinator.peer_came(self._member())
+        self._sessions.coordinator.peer_came(self.member())
         self._sessions.taking_over.peer_joins(blob)
-        decision = self._sessions.coordinator.blob_joined(self._peer, blob, have, reading=message.reading)
+        now = trio.current_time()
+        decision = self._sessions.coordinator.blob_joined(self._peer, blob, have, reading=message.reading, now=now)
         self._sessions.taking_over.holder_came(blob.id)
         self._joined.add(blob.id)
-        self._introduce(decision.introductions)
-        return Joined(neighbours=tuple(map(_neighbour, decision.neighbours)))
+        self._sessions.decide()
+        neighbours = tuple(map(_neighbour, decision.neighbours))
+        return Joined(neighbours=neighbours, crowded=decision.crowded, tell_every_s=decision.tell_every_s)
 
-    def _member(self) -> Member:
+    def member(self) -> Member:
+        """The peer, as others may be told of it."""
         return Member(
             peer_id=self._peer,
             session=self._number,
@@ -271,6 +310,7 @@ class _Session:
         except ValueError as error:
             raise RemoteProtocolError(str(error)) from error
         self._sessions.coordinator.pieces_gained(self._peer, blob_id, pieces)
+        self._sessions.decide()
 
     async def _find(self, blob_id: BlobId) -> Feed | None:
         task = self._sessions.coordinator.tasks.find(blob_id)
@@ -295,22 +335,34 @@ class _Session:
             return Answer(NotHeld())
         piece, ahead = PieceIndex(message.piece), min(message.ahead, len(feed.blob.grid))
         await self._sessions.taking_over.before_serving(feed, piece, ahead, self._peer)
-        decision = self._sessions.coordinator.piece_asked(self._peer, feed.blob, piece, trio.current_time())
+        asked_at = trio.current_time()
+        held = feed.shelf.holds(piece)
+        decision = self._sessions.coordinator.piece_asked(self._peer, feed.blob, piece, asked_at, ahead=ahead, held=held)
+        self._sessions.decide()
         if isinstance(decision, Redirect):
             return Answer(Elsewhere(holders=tuple(map(_neighbour, decision.holders))))
-        asked_at = trio.current_time()
-        lent = await feed.lend(piece, demand=message.demand, ahead=ahead)
+        ahead = self._sessions.coordinator.lacking_ahead(feed.blob.id, piece, ahead)
+        try:
+            lent = await feed.lend(piece, demand=message.demand, ahead=ahead)
+        except BaseException:
+            self._sent(feed, piece, through=False)
+            raise
         if message.demand:
             self._sessions.demand_latency.add(trio.current_time() - asked_at)
         size = feed.blob.grid.length_of(piece)
 
         def after(through: bool) -> None:
             lent.done(through)
+            self._sent(feed, piece, through=through)
             if through:
                 self._sessions.served(size)
 
         proof = feed.proof(piece) if message.proof else None
         return Answer(Piece(piece=piece, length=size, proof=proof), lent.body, after)
+
+    def _sent(self, feed: Feed, piece: PieceIndex, *, through: bool) -> None:
+        self._sessions.coordinator.piece_sent(self._peer, feed.blob.id, piece, through=through)
+        self._sessions.decide()
 
 
 def advertised(hello: Hello, host: str) -> str:

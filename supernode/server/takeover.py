@@ -18,12 +18,13 @@ class Takeovers:
     def __init__(self) -> None:
         self._until: dict[BlobId, float] = {}
 
-    def blob_came(self, blob_id: BlobId, now: float) -> None:
-        """Nobody took part in it until now."""
+    def blob_came(self, blob_id: BlobId, now: float) -> float:
+        """Nobody took part in it until now; until when holders may come."""
         self._until.pop(blob_id, None)
         self._until[blob_id] = now + TAKEOVER_S
         if len(self._until) > _MOST:
             del self._until[next(iter(self._until))]
+        return now + TAKEOVER_S
 
     def until(self, blob_id: BlobId) -> float | None:
         """Until when holders may still come; None where the blob is our own."""

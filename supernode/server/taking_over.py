@@ -8,6 +8,7 @@ import trio
 from flyfs.core.blob import Blob
 from flyfs.core.ids import BlobId, PeerId, PieceIndex
 from flyfs.core.manifest import PAGE_PIECES
+from flyfs.core.masks import mask_of_range, pieces_in
 from supernode.cdn.adoption import Adoption
 from supernode.cdn.cdn import Cdn
 from supernode.cdn.feed import Feed
@@ -33,7 +34,7 @@ class TakingOver:
         if self._cdn.embedded:
             return  # nobody else can come
         if self._coordinator.tasks.find(blob.id) is None and not self._cdn.names.told(blob):
-            self._takeovers.blob_came(blob.id, trio.current_time())
+            self._coordinator.blob_taken_over(blob, self._takeovers.blob_came(blob.id, trio.current_time()))
 
     def holder_came(self, blob_id: BlobId) -> None:
         """A peer told what it holds, or turned out to be reachable: whoever waits for a holder looks again."""
@@ -72,7 +73,7 @@ class TakingOver:
         if task is None:
             return
         first = page * PAGE_PIECES
-        for peer, have in list(islice(task.holdings.items(), _MOST_LOOKED_AT)):
-            pieces = range(first, min(first + PAGE_PIECES, have.length))
-            if any(piece in have and not feed.proves(PieceIndex(piece)) for piece in pieces):
-                yield peer
+        page_mask = mask_of_range(range(first, min(first + PAGE_PIECES, len(feed.blob.grid))))
+        for one in list(islice(task.participants(), _MOST_LOOKED_AT)):
+            if any(not feed.proves(piece) for piece in pieces_in(one.pieces & page_mask)):
+                yield one.peer_id

@@ -1,8 +1,6 @@
-import pytest
-
 from flyfs.core.ids import PeerId, PieceIndex
 from supernode.members import Member, Members
-from supernode.tasks import GRANT_LASTS_S, Task, Tasks
+from supernode.tasks import Task, Tasks
 from tests.support.builders import a_blob, a_blob_id, a_peer_id, drawn
 
 ANNE, BERT = a_peer_id("anne"), a_peer_id("bert")
@@ -10,8 +8,8 @@ BLOB = a_blob(4)
 FIRST = PieceIndex(0)
 
 
-def a_member(peer: PeerId, session: int = 1) -> Member:
-    return Member(peer_id=peer, session=session, address="127.0.0.1:1", location="", version="")
+def a_member(peer: PeerId, session: int = 1, *, address: str = "127.0.0.1:1", location: str = "") -> Member:
+    return Member(peer_id=peer, session=session, address=address, location=location, version="")
 
 
 def test_a_peers_newest_connection_counts() -> None:
@@ -34,55 +32,54 @@ def test_all_members_are_listed_and_counted() -> None:
     assert (len(members), members.all()) == (2, [a_member(ANNE), a_member(BERT)])
 
 
+def test_a_leech_is_a_member_but_named_to_nobody() -> None:
+    members = Members()
+    members.came(a_member(ANNE, address=""))
+
+    assert members.find(ANNE) is not None
+    assert members.named(ANNE) is None
+    assert members.named(BERT) is None
+
+
+def test_a_members_region_is_the_first_label_of_its_location() -> None:
+    assert a_member(ANNE, location="eu|a|r1").region == "eu"
+
+
 def test_holders_come_in_the_order_of_joining_without_the_asker() -> None:
     task = Task(BLOB)
-    task.joined(BERT, drawn("##.."), reading=True)
-    task.joined(ANNE, drawn("#..."), reading=False)
+    task.joined(BERT, "", drawn("##.."), reading=True)
+    task.joined(ANNE, "eu", drawn("#..."), reading=False)
 
-    assert task.holders(FIRST, but=a_peer_id()) == [BERT, ANNE]
-    assert task.holders(FIRST, but=BERT) == [ANNE]
-    assert task.readers == {BERT}
-    task.joined(BERT, drawn("####"), reading=False)
-    assert task.readers == set()
+    assert list(task.holders(FIRST, but=a_peer_id())) == [BERT, ANNE]
+    assert list(task.holders(FIRST, but=BERT)) == [ANNE]
 
 
 def test_what_a_stranger_gains_is_forgotten() -> None:
     task = Task(BLOB)
     task.gained(ANNE, [FIRST])
 
-    assert task.holdings == {}
+    assert len(task) == 0
+    assert task.left(ANNE) == []
 
 
-def test_a_grant_names_its_receiver_until_it_has_the_piece_or_is_late_or_gone() -> None:
+def test_a_host_that_moved_to_another_region_takes_part_there() -> None:
     task = Task(BLOB)
-    task.joined(ANNE, drawn("...."), reading=True)
-    task.granted(FIRST, ANNE, 10.0)
-    assert task.receiver(FIRST, BERT, 10.0) == ANNE
-    assert task.receiver(FIRST, ANNE, 10.0) is None
-    assert task.receiver(PieceIndex(1), BERT, 10.0) is None
-    assert task.receiver(FIRST, BERT, 10.0 + GRANT_LASTS_S) is None
+    task.joined(ANNE, "eu", drawn("#..."), reading=True)
+    task.joined(ANNE, "us", drawn("##.."), reading=True)
 
-    task.gained(ANNE, [FIRST])
-    assert task.receiver(FIRST, BERT, 10.0) is None
-    assert task.holders(FIRST, BERT) == [ANNE]
-    task.granted(PieceIndex(1), ANNE, 10.0)
-    task.left(ANNE)
-    assert task.receiver(PieceIndex(1), BERT, 10.0) is None
+    (crowd,) = task.crowds()
+    assert (crowd.region, crowd.order, crowd.readers, crowd.copies.held()) == ("us", [ANNE], 1, 0b11)
 
 
-def test_a_redirect_is_remembered_until_the_piece_is_there_or_sent_or_its_peer_gone() -> None:
+def test_who_leaves_is_nobodys_neighbour_any_more() -> None:
     task = Task(BLOB)
-    task.joined(ANNE, drawn("...."), reading=True)
-    for piece in range(3):
-        task.redirected(PieceIndex(piece), ANNE)
-    task.redirected(FIRST, BERT)
-    task.gained(ANNE, [FIRST])
-    task.granted(PieceIndex(1), ANNE, 0.0)
+    anne, _ = task.joined(ANNE, "", drawn("#..."), reading=True)
+    bert, _ = task.joined(BERT, "", drawn("#..."), reading=True)
+    anne.neighbours.add(BERT)
+    bert.neighbours.add(ANNE)
 
-    assert [task.was_redirected(PieceIndex(piece), ANNE) for piece in range(3)] == [False, False, True]
-    task.left(ANNE)
-    assert not task.was_redirected(PieceIndex(2), ANNE)
-    assert task.was_redirected(FIRST, BERT)
+    assert task.left(ANNE) == [bert]
+    assert bert.neighbours == set()
 
 
 def test_a_task_lasts_as_long_as_somebody_takes_part() -> None:
@@ -90,28 +87,22 @@ def test_a_task_lasts_as_long_as_somebody_takes_part() -> None:
     task = tasks.begin(BLOB)
     assert tasks.begin(BLOB) is task
     for peer in (ANNE, BERT):
-        task.joined(peer, drawn("...."), reading=True)
+        tasks.joined(peer, BLOB.id)
+        task.joined(peer, "", drawn("...."), reading=True)
+    assert tasks.of_peer(ANNE) == tasks.all() == [task]
 
     tasks.left(ANNE, BLOB.id)
     tasks.left(ANNE, a_blob_id("another"))
-    assert (len(tasks), tasks.find(BLOB.id)) == (1, task)
-    tasks.left(BERT)
+    assert (len(tasks), tasks.find(BLOB.id), tasks.of_peer(ANNE)) == (1, task, [])
+    tasks.left(BERT, BLOB.id)
     assert (len(tasks), tasks.find(BLOB.id)) == (0, None)
 
 
 def test_a_retired_blob_has_no_task() -> None:
     tasks = Tasks()
-    tasks.begin(BLOB)
+    tasks.begin(BLOB).joined(ANNE, "", drawn("...."), reading=True)
+    tasks.joined(ANNE, BLOB.id)
     tasks.forget(BLOB.id)
     tasks.forget(BLOB.id)
 
-    assert len(tasks) == 0
-
-
-@pytest.mark.parametrize("piece", [4, 100])
-def test_a_piece_beyond_the_grid_is_an_error_of_the_caller(piece: int) -> None:
-    task = Task(BLOB)
-    task.joined(ANNE, drawn("...."), reading=True)
-
-    with pytest.raises(IndexError):
-        task.gained(ANNE, [PieceIndex(piece)])
+    assert (len(tasks), tasks.of_peer(ANNE)) == (0, [])

@@ -1,89 +1,226 @@
+from itertools import pairwise
+
 from flyfs.core.ids import PeerId, PieceIndex
+from supernode.crowd import CROWD, GRANT_LASTS_S, Participant
 from supernode.members import Member, Members
-from supernode.scheduler import MAX_HOLDERS, MAX_NEIGHBOURS, Redirect, Serve, choose_neighbours, decide_piece
-from supernode.tasks import GRANT_LASTS_S, Task
+from supernode.scheduler import (
+    MOST_HOLDERS,
+    MOST_REDIRECTS,
+    NEIGHBOURS,
+    READERS_PER_SENDING,
+    SENDING_AT_ONCE,
+    Redirect,
+    Serve,
+    choose_neighbours,
+    decide_piece,
+)
+from supernode.seeding import Stock
+from supernode.tasks import Task
 from tests.support.builders import a_blob, a_peer_id, drawn
 
 PIECE = PieceIndex(0)
 READER = a_peer_id("reader")
 
 
-def a_swarm(*pictures: str, leeches: int = 0) -> tuple[Task, Members, list[PeerId]]:
-    """A task whose holders have these pieces; the last ones have no address."""
-    task, members = Task(a_blob(4)), Members()
-    peers = [a_peer_id(f"peer {at}") for at in range(len(pictures))]
-    for at, (peer, picture) in enumerate(zip(peers, pictures, strict=True)):
-        task.joined(peer, drawn(picture), reading=True)
-        address = f"10.0.0.{at}:7402" if at < len(pictures) - leeches else ""
-        members.came(Member(peer_id=peer, session=at, address=address, location="", version=""))
-    return task, members, peers
+class Swarm:
+    """A task, its members, and READER among them, who has nothing."""
+
+    def __init__(self, location: str = "") -> None:
+        self.task, self.members = Task(a_blob(4)), Members()
+        self.me = self.join(READER, "....", location=location)
+
+    def join(self, peer: PeerId, picture: str, *, location: str = "", leech: bool = False, reading: bool = True) -> Participant:
+        address = "" if leech else "10.0.0.1:7402"
+        self.members.came(Member(peer_id=peer, session=0, address=address, location=location, version=""))
+        return self.task.joined(peer, location.partition("|")[0], drawn(picture), reading=reading)[0]
+
+    def peers(self, *pictures: str, location: str = "", reading: bool = True) -> list[PeerId]:
+        peers = [a_peer_id(f"peer {location} {at}") for at in range(len(pictures))]
+        for peer, picture in zip(peers, pictures, strict=True):
+            self.join(peer, picture, location=location, reading=reading)
+        return peers
+
+    def neighbours(
+        self, count: int = NEIGHBOURS, *, turn: int = 0, me: Participant | None = None, most: int = 99
+    ) -> list[PeerId]:
+        found = choose_neighbours(self.task, me or self.me, self.members, turn=turn, count=count, most=most)
+        return [one.peer_id for one in found]
+
+    def decide(self, *, me: Participant | None = None, now: float = 0.0, held: bool = True) -> list[PeerId] | None:
+        """Whom to ask; None where the supernode serves."""
+        match decide_piece(self.task, me or self.me, PIECE, self.members, now, held=held):
+            case Serve():
+                return None
+            case Redirect(holders):
+                return [holder.peer_id for holder in holders]
 
 
-def neighbours(task: Task, members: Members, peer: PeerId = READER) -> list[PeerId]:
-    return [member.peer_id for member in choose_neighbours(task, peer, members)]
+# -- neighbours --------------------------------------------------------------------------------------------------------
 
 
-def test_a_reader_meets_those_who_hold_most_first() -> None:
-    task, members, peers = a_swarm("#...", "####", "##..")
+def test_a_reader_meets_those_who_have_most_that_it_lacks() -> None:
+    swarm = Swarm()
+    peers = swarm.peers("#...", "####", "##..")
 
-    assert neighbours(task, members) == [peers[1], peers[2], peers[0]]
-
-
-def test_nobody_meets_itself_nor_leeches_nor_the_absent() -> None:
-    task, members, peers = a_swarm("####", "####", "####", leeches=1)
-    task.joined(a_peer_id("absent"), drawn("####"), reading=False)
-
-    assert neighbours(task, members, peers[0]) == [peers[1]]
+    assert swarm.neighbours(1) == [peers[1]]
+    assert set(swarm.neighbours()) == set(peers)
 
 
-def test_readers_meet_at_most_a_dozen_and_spread_over_equals() -> None:
-    task, members, peers = a_swarm(*["####"] * 40)
-    met = [tuple(neighbours(task, members, a_peer_id(f"reader {at}"))) for at in range(30)]
+def test_those_with_few_neighbours_come_first_and_those_with_too_many_not_at_all() -> None:
+    swarm = Swarm()
+    peers = swarm.peers("####", "####", "####")
+    for peer, count in zip(peers, (5, 1, 9), strict=True):
+        one = swarm.task.find(peer)
+        assert one is not None
+        one.neighbours |= {a_peer_id(f"other {at}") for at in range(count)}
 
-    assert {len(one) for one in met} == {MAX_NEIGHBOURS}
-    assert len(set(met)) == 30
+    assert swarm.neighbours(1) == [peers[1]]
+    assert set(swarm.neighbours(most=9)) == {peers[0], peers[1]}
+
+
+def test_nobody_meets_itself_nor_a_neighbour_again_nor_the_absent() -> None:
+    swarm = Swarm()
+    known, other = swarm.peers("####", "####")
+    swarm.me.neighbours.add(known)
+    swarm.task.joined(a_peer_id("absent"), "", drawn("####"), reading=False)
+
+    assert swarm.neighbours() == [other]
+    assert swarm.neighbours(0) == []
+
+
+def test_of_each_pair_somebody_can_be_dialled_by_one_who_reads() -> None:
+    swarm = Swarm()
+    leech = swarm.join(a_peer_id("leech"), "####", leech=True)
+    seeding_leech = swarm.join(a_peer_id("seed"), "####", leech=True, reading=False)
+
+    assert swarm.neighbours() == [leech.peer_id], "which reads, and can dial us"
+    assert swarm.neighbours(me=leech) == [READER]
+    assert swarm.neighbours(me=seeding_leech) == [READER]
+
+
+def test_readers_meet_a_bounded_number_and_spread_over_equals() -> None:
+    swarm = Swarm()
+    peers = swarm.peers(*["####"] * 40)
+    met = [tuple(swarm.neighbours(turn=turn)) for turn in range(30)]
+
+    assert {len(one) for one in met} == {NEIGHBOURS}
     assert {peer for one in met for peer in one} == set(peers), "each of the equals is met by somebody"
-    assert neighbours(task, members, a_peer_id("reader 3")) == list(met[3]), "the same each time"
+    assert swarm.neighbours(turn=3) == list(met[3]), "the same each time"
+
+
+def test_a_crowd_keeps_to_its_region_and_few_readers_meet_whom_they_can() -> None:
+    swarm = Swarm("eu")
+    here = swarm.peers("####", location="eu", reading=False)
+    there = swarm.peers("####", "####", location="us")
+    assert swarm.neighbours(1) == here
+    assert set(swarm.neighbours()) == {*here, *there}
+
+    crowd = swarm.peers(*["####"] * CROWD, location="eu")
+    assert set(swarm.neighbours()) == set(crowd)
+
+
+def test_two_thirds_of_the_places_are_for_those_in_the_same_zone() -> None:
+    swarm = Swarm("eu|a|r1")
+    for zone, count in (("b", 20), ("a", 5), ("a|r1", 5)):
+        swarm.peers(*["####"] * count, location=f"eu|{zone}")
+
+    def zones(count: int) -> list[str]:
+        found = [swarm.members.find(peer) for peer in swarm.neighbours(count)]
+        return [one.location.split("|")[1] for one in found if one is not None]
+
+    assert zones(6)[:4] == ["a"] * 4
+    assert zones(12).count("b") >= 2, "zones stay connected"
+
+
+# -- pieces ------------------------------------------------------------------------------------------------------------
 
 
 def test_the_first_copy_is_served() -> None:
-    task, members, _ = a_swarm("....")
+    swarm = Swarm()
+    swarm.peers("....")
 
-    assert decide_piece(task, PIECE, READER, members, 0.0) == Serve()
+    assert swarm.decide() is None
 
 
 def test_who_has_the_piece_is_named_a_few_at_a_time_and_readers_spread() -> None:
-    task, members, peers = a_swarm(*["#..."] * 20)
-    named = [decide_piece(task, PIECE, a_peer_id(f"reader {at}"), members, 0.0) for at in range(50)]
+    swarm = Swarm()
+    peers = swarm.peers(*["#..."] * 20, reading=False)
+    named = [swarm.decide(me=swarm.join(a_peer_id(f"reader {at}"), "....", reading=False)) or [] for at in range(50)]
 
-    holders = [tuple(holder.peer_id for holder in one.holders) for one in named if isinstance(one, Redirect)]
-    assert {len(one) for one in holders} == {MAX_HOLDERS}
-    assert {one[0] for one in holders} >= set(peers[:10])
+    assert {len(one) for one in named} == {MOST_HOLDERS}
+    assert len({one[0] for one in named} & set(peers)) > 10
+
+
+def test_one_holder_among_many_is_found() -> None:
+    swarm = Swarm()
+    peers = swarm.peers(*["...."] * 200, "#...", reading=False)
+
+    assert swarm.decide() == [peers[-1]]
 
 
 def test_who_is_receiving_the_piece_is_named_where_nobody_has_it_yet() -> None:
-    task, members, peers = a_swarm("....", "....")
-    task.granted(PIECE, peers[0], 5.0)
+    swarm = Swarm()
+    (peer,) = swarm.peers("....")
+    swarm.me.crowd.granted(PIECE, peer, 5.0)
 
-    decision = decide_piece(task, PIECE, peers[1], members, 6.0)
-    assert decision == Redirect((members.find(peers[0]),))  # type: ignore[arg-type]
-    assert decide_piece(task, PIECE, peers[0], members, 6.0) == Serve(), "who asks twice has lost it"
-    assert decide_piece(task, PIECE, peers[1], members, 5.0 + GRANT_LASTS_S) == Serve()
+    assert swarm.decide(now=6.0) == [peer]
+    assert swarm.decide(me=swarm.task.find(peer), now=6.0) is None, "who asks twice has lost it"
+    assert swarm.decide(now=5.1 + GRANT_LASTS_S + swarm.me.crowd.tell_every_s) is None
 
 
 def test_leeches_and_the_absent_are_never_named() -> None:
-    task, members, peers = a_swarm("#...", leeches=1)
-    task.joined(a_peer_id("absent"), drawn("#..."), reading=False)
-    assert decide_piece(task, PIECE, READER, members, 0.0) == Serve()
+    swarm = Swarm()
+    swarm.join(a_peer_id("leech"), "#...", leech=True)
+    swarm.task.joined(a_peer_id("absent"), "", drawn("#..."), reading=False)
 
-    for peer in (peers[0], a_peer_id("absent")):
-        task.granted(PieceIndex(1), peer, 0.0)
-        assert decide_piece(task, PieceIndex(1), READER, members, 0.1) == Serve()
+    assert swarm.decide() is None
 
 
 def test_whoever_comes_back_after_a_redirect_is_served() -> None:
-    task, members, _ = a_swarm("#...")
-    assert isinstance(decide_piece(task, PIECE, READER, members, 0.0), Redirect)
-    task.redirected(PIECE, READER)
+    swarm = Swarm()
+    peers = swarm.peers("#...")
+    assert swarm.decide() == peers
+    swarm.me.redirected[PIECE] = 1
 
-    assert decide_piece(task, PIECE, READER, members, 0.0) == Serve()
+    assert swarm.decide() is None
+
+
+def test_what_was_offered_is_served() -> None:
+    swarm = Swarm()
+    swarm.me.crowd.asked(swarm.me, PIECE, 0)
+    swarm.me.crowd.seeding.next_offers(0.0, 1, Stock(swarm.me.crowd.copies), [READER], lambda _: -1)
+    swarm.peers("#...")
+
+    assert swarm.decide() is None
+
+
+def test_of_a_crowd_that_waits_for_one_piece_a_few_are_sent_it_at_a_time() -> None:
+    swarm = Swarm()
+    peers = swarm.peers("#...", *["...."] * READERS_PER_SENDING * SENDING_AT_ONCE)
+    for peer in peers[1 : 1 + SENDING_AT_ONCE]:
+        assert swarm.decide(me=swarm.task.find(peer)) is None
+        swarm.me.crowd.sending_began(PIECE, peer)
+
+    for times in range(MOST_REDIRECTS):
+        swarm.me.redirected[PIECE] = times
+        assert swarm.decide() == peers[:1]
+    swarm.me.redirected[PIECE] = MOST_REDIRECTS
+    assert swarm.decide() is None, "who comes back so often is sent it all the same"
+
+
+def test_a_holder_in_another_region_is_named_only_where_the_piece_would_have_to_be_read_again() -> None:
+    swarm = Swarm("eu")
+    there = swarm.peers("#...", location="us", reading=False)
+
+    assert swarm.decide(held=True) is None
+    assert swarm.decide(held=False) == there
+    here = swarm.peers("#...", location="eu", reading=False)
+    assert swarm.decide(held=True) == here
+
+
+def test_choices_differ_from_reader_to_reader() -> None:
+    swarm = Swarm()
+    swarm.peers(*["#..."] * 60, reading=False)
+    named = [swarm.decide(me=swarm.join(a_peer_id(f"reader {at}"), "....", reading=False)) for at in range(10)]
+
+    assert all(one != other for one, other in pairwise(named))

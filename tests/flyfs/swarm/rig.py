@@ -10,7 +10,8 @@ import trio
 
 from flyfs.core.address import Address
 from flyfs.core.grid import MIB
-from flyfs.core.ids import BlobId
+from flyfs.core.ids import BlobId, PeerId, PieceIndex
+from flyfs.core.masks import pieces_in
 from flyfs.core.remote import RemoteFile
 from flyfs.core.signing import SigningKey
 from flyfs.core.urls import RemoteUrl, parse_url
@@ -83,7 +84,13 @@ class SupernodeRig:
     def holding(self, blob_id: BlobId) -> dict[str, int]:
         """How many pieces each peer is known to have."""
         task = self.coordinator.tasks.find(blob_id)
-        return {} if task is None else {peer: have.count for peer, have in task.holdings.items()}
+        return {} if task is None else {one.peer_id: one.pieces.bit_count() for one in task.participants()}
+
+    def held_by(self, peer: PeerId, blob_id: BlobId) -> list[PieceIndex]:
+        """The pieces that a peer is known to have."""
+        task = self.coordinator.tasks.find(blob_id)
+        participant = task.find(peer) if task is not None else None
+        return list(pieces_in(participant.pieces)) if participant is not None else []
 
 
 @asynccontextmanager

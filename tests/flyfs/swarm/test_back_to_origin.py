@@ -99,15 +99,14 @@ async def test_such_a_piece_serves_this_peer_alone_until_a_supernode_vouches_for
 
             async with a_supernode(tmp_path / "another", address=address) as another:
                 await until(lambda: another.holding(blob_id).get(peer.store.peer_id))
-                told = another.coordinator.tasks.find(blob_id).holdings[peer.store.peer_id]  # type: ignore[union-attr]
-                assert 50 not in told
+                assert 50 not in another.held_by(peer.store.peer_id, blob_id)
                 async with a_peer(tmp_path / "b", another) as bert:
                     assert (await bert.find(url)).blob == blob.blob, "the same version, whoever names it"
                     async with bert.opened(url) as other:
                         assert await read(other, 50 * PIECE, 10) == content[50 * PIECE : 50 * PIECE + 10]
                         assert bert.counters.peer_bytes == 0
                     await until(lambda: 50 not in stored.provisional)
-                    await until(lambda: 50 in told)
+                    await until(lambda: 50 in another.held_by(peer.store.peer_id, blob_id))
                 _, reply = await ask_as_neighbour(peer, blob_id, 50)
                 assert isinstance(reply, Piece)
                 await until(lambda: 50 in stored.durable)

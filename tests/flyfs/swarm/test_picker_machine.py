@@ -9,7 +9,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from flyfs.core.bitmap import Bitmap
 from flyfs.core.grid import MIB
 from flyfs.core.ids import PeerId, PieceIndex
-from flyfs.swarm.picker import HEDGE_AFTER_S, NEVER, SUPERNODE, CancelRequest, Fault, Picker, RequestPiece, Source
+from flyfs.swarm.faults import Fault
+from flyfs.swarm.picker import HEDGE_AFTER_S, CancelRequest, HurryPiece, Picker, RequestPiece
+from flyfs.swarm.sources import NEVER, SUPERNODE, Source
 
 PIECES = 10
 PEERS = [PeerId(letter * 32) for letter in "abc"]
@@ -41,6 +43,9 @@ class PickerMachine(RuleBasedStateMachine):
         self.quiet_until: dict[Source, float] = {}
         self.flying: list[Asked] = []
         self.given_up: list[Asked] = []
+        self.whole = False
+        self.offered: set[int] = set()
+        self.crowded: bool | None = False
 
     # -- what happens --------------------------------------------------------------------------------------------------
 
@@ -59,6 +64,24 @@ class PickerMachine(RuleBasedStateMachine):
     @rule(first=_pieces, count=st.integers(0, PIECES), second=_pieces)
     def windows_move(self, first: int, count: int, second: int) -> None:
         self.picker.windows_moved([range(first, min(first + count, PIECES)), range(second, PIECES)])
+        self.decide()
+
+    @rule(whole=st.booleans())
+    def the_whole_is_wanted_or_not(self, whole: bool) -> None:
+        self.whole = whole
+        self.picker.whole_wanted(whole)
+        self.decide()
+
+    @rule(crowded=st.sampled_from([False, True, True, None]))
+    def the_supernode_tells_of_a_crowd(self, crowded: bool | None) -> None:
+        self.crowded = crowded
+        self.picker.crowd_told(crowded)
+        self.decide()
+
+    @rule(pieces=st.sets(_pieces, max_size=4))
+    def the_supernode_offers(self, pieces: set[int]) -> None:
+        self.offered |= pieces
+        self.picker.offered(map(PieceIndex, pieces))
         self.decide()
 
     @rule()
@@ -187,6 +210,11 @@ class PickerMachine(RuleBasedStateMachine):
                     self.flying.append(Asked(command.piece, command.source, self.now, command.demand))
                 case CancelRequest(piece, source):
                     cancelled.add((piece, source))
+                case HurryPiece(piece):
+                    (asked,) = [one for one in self.flying if one.piece == piece and one.source is SUPERNODE]
+                    assert not asked.demand
+                    assert piece in self.demands
+                    asked.demand = True
         assert not self.picker.next_commands(self.now), "all of it was said at once"
         return cancelled
 
@@ -201,7 +229,7 @@ class PickerMachine(RuleBasedStateMachine):
         others = [one for one in self.flying if one.piece == piece]
         if others:
             (first,) = others
-            assert command.demand
+            assert command.demand or self.whole
             assert first.source is not None
             assert first.source != source
             assert self.now - first.at >= HEDGE_AFTER_S - 1e-9
@@ -215,17 +243,17 @@ class PickerMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_is_outstanding_equals_a_recount(self) -> None:
-        for source, state in self.picker._sources.items():
+        for source, state in self.picker._sources._states.items():
             assert state.outstanding == sum(one.source == source for one in self.flying)
         assert self.picker.idle == (not self.demands and not self.flying)
-        assert set(self.picker._sources) == self.present
+        assert set(self.picker._sources._states) == self.present
 
     @invariant()
     def every_demand_is_on_its_way_or_due_or_in_a_queue(self) -> None:
         for piece in set(self.demands) - set(self.have):
             on_its_way = any(one.piece == piece for one in self.flying)
             due = self.picker.next_deadline(self.now) < NEVER
-            queued = any(state.outstanding >= state.limit for state in self.picker._sources.values())
+            queued = any(state.outstanding >= state.limit for state in self.picker._sources.all())
             assert on_its_way or due or queued or not self.may_come(piece)
 
 

@@ -469,7 +469,7 @@ async def test_readers_that_give_up_leave_nothing_behind(tmp_path: Path) -> None
                 assert scope.cancelled_caught
             download = peer.swarm._downloads[blob.blob.id].download
             assert not download._waiting
-            assert not download.picker._demands
+            assert not download.picker._wants.demands
             world.origin.change("/f", hangs="")
             assert await read(blob, 58 * PIECE, 10) == content[58 * PIECE : 58 * PIECE + 10]
             world.supernode.scope.cancel()

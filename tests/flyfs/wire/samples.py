@@ -23,6 +23,7 @@ from flyfs.wire.messages import (
     Have,
     Hello,
     Holdings,
+    Hurry,
     Introduce,
     Join,
     Joined,
@@ -32,6 +33,7 @@ from flyfs.wire.messages import (
     Message,
     Neighbour,
     NotHeld,
+    Offer,
     Piece,
     Ping,
     Reached,
@@ -68,8 +70,8 @@ SAMPLES: tuple[Message, ...] = (
     List(url="http://o.test/", principal="public", max_age_s=10.0, serial=3, start=1000),
     Listed(serial=3, start=1000, entries=(ENTRY,), more=True, skipped=2, age_s=0.5),
     Join(blob=BLOB, have=b"\x03", durable=b"\x01", reading=True, ticket=b"t"),
-    Joined(neighbours=(NEIGHBOUR,)),
-    Introduce(blob_id=BLOB_ID, neighbours=(NEIGHBOUR,)),
+    Joined(neighbours=(NEIGHBOUR,), crowded=True, tell_every_s=2.5),
+    Introduce(blob_id=BLOB_ID, neighbours=(NEIGHBOUR,), crowded=True, tell_every_s=2.5),
     Leave(blob_id=BLOB_ID),
     Have(blob_id=BLOB_ID, runs=((0, 3), (7, 1)), durable=True),
     Follow(blob_id=BLOB_ID, ticket=b"t"),
@@ -84,6 +86,8 @@ SAMPLES: tuple[Message, ...] = (
     Elsewhere(holders=(NEIGHBOUR,)),
     GetDigests(blob_id=BLOB_ID, page=1, ticket=b"t"),
     Digests(batches=(BATCH,)),
+    Offer(blob_id=BLOB_ID, pieces=(3, 4)),
+    Hurry(blob_id=BLOB_ID, piece=3),
 )
 
 

@@ -379,3 +379,19 @@ class FetchPlanMachine(RuleBasedStateMachine):
 
 TestFetchPlanMachine = FetchPlanMachine.TestCase
 TestFetchPlanMachine.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+
+
+def test_a_piece_that_a_reader_has_come_to_is_read_before_what_is_only_wanted() -> None:
+    plan = FetchPlan(100, MIB, lambda _: False)
+    for piece in (0, 20, 40, 60, 80):
+        plan.wanted(PieceIndex(piece), demand=False, ahead=0)
+    first = plan.next_reads(0.0)
+    assert 80 not in {read.first for read in first}
+    plan.hurried(PieceIndex(80))
+    plan.hurried(PieceIndex(99))
+
+    assert [read.first for read in plan.next_reads(0.0)] == [80]
+    assert plan.demanded(PieceIndex(80))
+    assert not plan.demanded(PieceIndex(99)), "nobody asked for it"
+    plan.unwanted(PieceIndex(80), demand=False)
+    assert not plan.demanded(PieceIndex(80))

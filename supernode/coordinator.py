@@ -54,11 +54,11 @@ class Coordinator:
         if not reading:
             return JoinDecision((), ())
         neighbours = choose_neighbours(task, peer_id, self.members)
-        newcomer = self.members.find(peer_id)
+        newcomer = self.members.named(peer_id)
         introductions = [
             IntroducePeer(neighbour.session, blob.id, newcomer)
             for neighbour in neighbours
-            if newcomer is not None and newcomer.address and neighbour.peer_id in task.readers
+            if newcomer is not None and neighbour.peer_id in task.readers
         ]
         return JoinDecision(tuple(neighbours), tuple(introductions))
 
@@ -67,6 +67,8 @@ class Coordinator:
         if self.members.find(member.peer_id) is None:
             return []
         self.members.came(member)
+        if self.members.named(member.peer_id) is None:
+            return []
         introductions: list[IntroducePeer] = []
         for blob_id in blob_ids:
             task = self.tasks.find(blob_id)

@@ -23,7 +23,7 @@ from flyfs.store.store import Store
 from flyfs.telemetry.counters import Counters
 from flyfs.telemetry.heap import settle_heap
 from flyfs.telemetry.loop_watch import LoopWatch
-from flyfs.telemetry.status import Advertised, ProcessFigures, UnreachablePeer, assemble_status
+from flyfs.telemetry.status import Advertised, IsolatedPeer, ProcessFigures, UnreachablePeer, assemble_status
 from flyfs.transport.buffers import BufferPool
 from flyfs.transport.greeting import bound_address, listen, serve
 from flyfs.wire.messages import MAJOR, MINOR, Hello, Welcome
@@ -130,6 +130,7 @@ class Supernode:
 
     def status(self) -> Mapping[str, object]:
         """The status document, from memory."""
+        clock_s = time.time() - trio.current_time()
         return assemble_status(
             process=ProcessFigures(
                 version=version("flyfs"),
@@ -142,7 +143,17 @@ class Supernode:
             ),
             counters=self._counters.statistics(),
             known_peers=len(self._coordinator.members),
-            isolated_peers=(),
+            isolated_peers=[
+                IsolatedPeer(
+                    peer_id=peer,
+                    address=address,
+                    reason=standing.reason,
+                    since_s=clock_s + standing.since,
+                    until_s=clock_s + standing.until,
+                    reporters=standing.reporters,
+                )
+                for peer, address, standing in self.sessions.isolating.isolated(MOST_TOLD)
+            ],
             unreachable_peers=[
                 UnreachablePeer(peer_id=claim.peer_id, address=claim.address, reason=reason)
                 for claim, reason in self.sessions.dial_back.unreachable()[:MOST_TOLD]

@@ -31,7 +31,7 @@ Decision: TypeAlias = Serve | Redirect
 
 def choose_neighbours(task: Task, peer: PeerId, members: Members) -> list[Member]:
     """Whom a reader should meet: those who hold most, ties by a stable hash, so that readers spread."""
-    others = [member for other in task.holdings if other != peer and (member := members.find(other)) and member.address]
+    others = [member for other in task.holdings if other != peer and (member := members.named(other))]
     others.sort(key=lambda member: (-task.holdings[member.peer_id].count, _spread(peer, member.peer_id)))
     return others[:MAX_NEIGHBOURS]
 
@@ -43,11 +43,11 @@ def decide_piece(task: Task, piece: PieceIndex, peer: PeerId, members: Members, 
     """
     if task.was_redirected(piece, peer):
         return Serve()
-    holders = [member for other in task.holders(piece, peer) if (member := members.find(other)) and member.address]
+    holders = [member for other in task.holders(piece, peer) if (member := members.named(other))]
     if not holders:
         receiver = task.receiver(piece, peer, now)
-        member = members.find(receiver) if receiver is not None else None
-        holders = [member] if member is not None and member.address else []
+        member = members.named(receiver) if receiver is not None else None
+        holders = [member] if member is not None else []
     if not holders:
         return Serve()
     holders.sort(key=lambda member: _spread(peer, member.peer_id, piece))

@@ -8,6 +8,7 @@ import trio
 
 from flyfs.core.address import parse_address
 from flyfs.core.bitmap import Bitmap, pieces_of
+from flyfs.core.blob import Blob
 from flyfs.core.errors import RemoteProtocolError, Unavailable
 from flyfs.core.grid import KIB
 from flyfs.core.ids import PUBLIC, BlobId, PeerId, PieceIndex
@@ -44,6 +45,7 @@ from flyfs.wire.messages import (
     Reached,
     Report,
     Retire,
+    Speeds,
     Stat,
 )
 from supernode.cdn.adoption import Adoption, contradict
@@ -54,7 +56,9 @@ from supernode.coordinator import Coordinator, IntroducePeer
 from supernode.members import Member
 from supernode.scheduler import Redirect
 from supernode.server.dial_back import DialBack
+from supernode.server.isolating import Isolating
 from supernode.server.reachability import Claim
+from supernode.server.spot_check import SpotCheck
 from supernode.server.taking_over import TakingOver
 
 _LISTING_PAGE_BYTES = MAX_FRAME_BYTES - 4 * KIB
@@ -77,22 +81,27 @@ class Sessions:
         self._nursery = nursery
         self._numbers = itertools.count(1)
         self._links: dict[int, Link] = {}
+        self._peers: dict[int, PeerId] = {}
         self.demand_latency = LatencyWindow()
         self.dial_back = DialBack(hello)
+        self.isolating = Isolating(coordinator.members, self.tell, SpotCheck(hello, self.find, cdn.buffers, nursery))
         self.taking_over = TakingOver(coordinator, cdn, Adoption(self._ask))
 
     async def session(self, greeted: Greeted) -> None:
         """One connection, until it ends."""
         number = next(self._numbers)
         self._links[number] = greeted.link
+        self._peers[number] = greeted.hello.peer_id
         session = _Session(self, number, greeted)
         leave = session.claim_address()
         try:
             await greeted.link.run(session.handle)
         finally:
             leave()
-            del self._links[number]
+            del self._links[number], self._peers[number]
             self._coordinator.peer_left(greeted.hello.peer_id, number)
+            if self._coordinator.members.find(greeted.hello.peer_id) is None:
+                self.isolating.peer_left(greeted.hello.peer_id)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Tries the addresses of peers, for ever."""
@@ -108,6 +117,19 @@ class Sessions:
         """Who knows names and bytes."""
         return self._cdn
 
+    def name(self, reader: PeerId, session: int, members: Sequence[Member]) -> tuple[Neighbour, ...]:
+        """Those of ``members`` to whom a reader is sent."""
+        return tuple(map(_neighbour, self.isolating.name(reader, session, members)))
+
+    def introduce(self, introduction: IntroducePeer) -> None:
+        """Tells a peer of another one."""
+        reader = self._peers.get(introduction.session)
+        if reader is None:
+            return
+        neighbours = self.name(reader, introduction.session, [introduction.newcomer])
+        if neighbours:
+            self.tell(introduction.session, Introduce(blob_id=introduction.blob_id, neighbours=neighbours))
+
     def served(self, size: int) -> None:
         """Counts payload that left."""
         self._counters.served_bytes += size
@@ -117,6 +139,11 @@ class Sessions:
         link = self._links.get(session)
         if link is not None:
             self._nursery.start_soon(_tell, link, message)
+
+    async def find(self, blob_id: BlobId) -> Feed | None:
+        """The feed of a blob, None where nobody knows it."""
+        task = self._coordinator.tasks.find(blob_id)
+        return await self._cdn.find(blob_id, task.blob if task is not None else None)
 
     async def _ask(self, peer: PeerId, message: Message, timeout_s: float) -> Message:
         """Asks a peer. Raises FlyfsError where it is gone, or does not answer."""
@@ -173,8 +200,8 @@ class _Session:
                 self._joined.discard(blob_id)
                 self._sessions.coordinator.blob_left(self._peer, blob_id)
                 return None
-            case Report(peer_id=peer_id, blob_id=blob_id, fault=fault):
-                log.info("server.peer.reported", peer=peer_id, blob=blob_id, fault=fault, by=self._peer)
+            case Report() | Speeds():
+                self._sessions.isolating.told(self._peer, message)
                 return None
             case Forked():
                 await self._forked(message)
@@ -199,14 +226,14 @@ class _Session:
         self._sessions.tell(self._number, Reached(address=self._claim.address, reason=reason or ""))
         member = self._sessions.coordinator.members.find(self._peer)
         if member is not None and member.session == self._number:
+            self._sessions.isolating.peer_came(self._member())
             self._introduce(self._sessions.coordinator.peer_reached(self._member(), self._joined))
             for blob_id in self._joined:
                 self._sessions.taking_over.holder_came(blob_id)
 
     def _introduce(self, introductions: Sequence[IntroducePeer]) -> None:
         for introduction in introductions:
-            newcomer = _neighbour(introduction.newcomer)
-            self._sessions.tell(introduction.session, Introduce(blob_id=introduction.blob_id, neighbours=(newcomer,)))
+            self._sessions.introduce(introduction)
 
     # -- names -----------------------------------------------------------------------------------------------------
 
@@ -245,13 +272,15 @@ class _Session:
             have = Bitmap.from_bytes(message.have, len(blob.grid))
         except ValueError as error:
             raise RemoteProtocolError(str(error)) from error
+        if self._sessions.coordinator.members.find(self._peer) is None:
+            self._sessions.isolating.peer_came(self._member())
         self._sessions.coordinator.peer_came(self._member())
         self._sessions.taking_over.peer_joins(blob)
         decision = self._sessions.coordinator.blob_joined(self._peer, blob, have, reading=message.reading)
         self._sessions.taking_over.holder_came(blob.id)
         self._joined.add(blob.id)
         self._introduce(decision.introductions)
-        return Joined(neighbours=tuple(map(_neighbour, decision.neighbours)))
+        return Joined(neighbours=self._sessions.name(self._peer, self._number, decision.neighbours))
 
     def _member(self) -> Member:
         return Member(
@@ -272,17 +301,13 @@ class _Session:
             raise RemoteProtocolError(str(error)) from error
         self._sessions.coordinator.pieces_gained(self._peer, blob_id, pieces)
 
-    async def _find(self, blob_id: BlobId) -> Feed | None:
-        task = self._sessions.coordinator.tasks.find(blob_id)
-        return await self._sessions.cdn.find(blob_id, task.blob if task is not None else None)
-
     async def _forked(self, message: Forked) -> None:
-        feed = await self._find(message.blob_id)
+        feed = await self._sessions.find(message.blob_id)
         if feed is not None and contradict(feed, message.batches):
             feed.forked(f"two signed digests for one piece of blob {message.blob_id}")
 
     async def _digests(self, blob_id: BlobId, page: int) -> Message:
-        feed = await self._find(blob_id)
+        feed = await self._sessions.find(blob_id)
         if feed is None:
             return Digests(batches=())
         if page * PAGE_PIECES < len(feed.blob.grid):
@@ -290,14 +315,13 @@ class _Session:
         return Digests(batches=feed.digests(page))
 
     async def _piece(self, message: GetPiece) -> Answer:
-        feed = await self._find(message.blob_id)
+        feed = await self._sessions.find(message.blob_id)
         if feed is None or message.piece >= len(feed.blob.grid):
             return Answer(NotHeld())
         piece, ahead = PieceIndex(message.piece), min(message.ahead, len(feed.blob.grid))
         await self._sessions.taking_over.before_serving(feed, piece, ahead, self._peer)
-        decision = self._sessions.coordinator.piece_asked(self._peer, feed.blob, piece, trio.current_time())
-        if isinstance(decision, Redirect):
-            return Answer(Elsewhere(holders=tuple(map(_neighbour, decision.holders))))
+        if holders := self._holders(feed.blob, piece):
+            return Answer(Elsewhere(holders=holders))
         asked_at = trio.current_time()
         lent = await feed.lend(piece, demand=message.demand, ahead=ahead)
         if message.demand:
@@ -311,6 +335,13 @@ class _Session:
 
         proof = feed.proof(piece) if message.proof else None
         return Answer(Piece(piece=piece, length=size, proof=proof), lent.body, after)
+
+    def _holders(self, blob: Blob, piece: PieceIndex) -> tuple[Neighbour, ...]:
+        """Whom the peer should ask instead; nobody where it is to be served, or where all of them are out of bounds for it."""
+        decision = self._sessions.coordinator.piece_asked(self._peer, blob, piece, trio.current_time())
+        if not isinstance(decision, Redirect):
+            return ()
+        return self._sessions.name(self._peer, self._number, decision.holders)
 
 
 def advertised(hello: Hello, host: str) -> str:

@@ -46,9 +46,11 @@ def test_the_document_is_that_of_the_contract() -> None:
             pieces_rejected=7,
         ),
         known_peers=2,
-        isolated_peers=[IsolatedPeer(peer_id="cd", address="h:1", reason="3 corrupt pieces", until_s=1_777_890_040)],
+        isolated_peers=[
+            IsolatedPeer(peer_id="cd", address="h:1", reason="lies", since_s=1_777_890_035, until_s=1_777_890_040, reporters=2)
+        ],
         unreachable_peers=[UnreachablePeer(peer_id="ef", address="h:2", reason="timed out")],
-        advertised=Advertised(address="h:3", reachable=False, reason="refused"),
+        advertised=Advertised(address="h:3", reachable=False, reason="refused", isolated=("lies", 1_777_890_040)),
         supernodes=[
             SupernodeFigures(address="h:7400", state="up"),
             SupernodeFigures(address="i:7400", state="down", reason="refused"),
@@ -71,10 +73,24 @@ def test_the_document_is_that_of_the_contract() -> None:
         "pieces": {"verified": 6, "rejected": 7},
         "peers": {
             "known": 2,
-            "isolated": [{"peer": "cd", "address": "h:1", "reason": "3 corrupt pieces", "until": "2026-05-04T10:20:40Z"}],
+            "isolated": [
+                {
+                    "peer": "cd",
+                    "address": "h:1",
+                    "reason": "lies",
+                    "since": "2026-05-04T10:20:35Z",
+                    "until": "2026-05-04T10:20:40Z",
+                    "reporters": 2,
+                }
+            ],
             "unreachable": [{"peer": "ef", "address": "h:2", "reason": "timed out"}],
         },
-        "advertised": {"address": "h:3", "reachable": False, "reason": "refused"},
+        "advertised": {
+            "address": "h:3",
+            "reachable": False,
+            "reason": "refused",
+            "isolated": {"reason": "lies", "until": "2026-05-04T10:20:40Z"},
+        },
         "supernodes": [
             {"address": "h:7400", "state": "up", "reason": None},
             {"address": "i:7400", "state": "down", "reason": "refused"},

@@ -50,6 +50,7 @@ class Liar:
         self.blob = blob
         self.content = content
         self.asked: list[int] = []
+        self.heard: list[Message] = []
         self.links: list[Link] = []
         self._answer = answer
 
@@ -61,6 +62,7 @@ class Liar:
         await greeted.link.run(self.handle)
 
     async def handle(self, _: Link, message: Message) -> Answer | None:
+        self.heard.append(message)
         match message:
             case Follow():
                 have = Bitmap.of(PIECES, range(PIECES)).to_bytes()

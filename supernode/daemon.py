@@ -23,7 +23,7 @@ from flyfs.store.store import Store
 from flyfs.telemetry.counters import Counters
 from flyfs.telemetry.heap import settle_heap
 from flyfs.telemetry.loop_watch import LoopWatch
-from flyfs.telemetry.status import Advertised, IsolatedPeer, ProcessFigures, UnreachablePeer, assemble_status
+from flyfs.telemetry.status import Advertised, IsolatedOrigin, IsolatedPeer, ProcessFigures, UnreachablePeer, assemble_status
 from flyfs.transport.buffers import BufferPool
 from flyfs.transport.greeting import bound_address, listen, serve
 from flyfs.wire.messages import MAJOR, MINOR, Hello, Welcome
@@ -94,6 +94,7 @@ class Supernode:
         self.watch = LoopWatch()
         self._config = config
         self._store = store
+        self._origin = origin
         self._counters = Counters()
         self._started_at_s = time.time()
         self._key = SigningKey(_seed(config))
@@ -160,6 +161,12 @@ class Supernode:
             ],
             advertised=Advertised(address=str(self._config.listen)),
             supernodes=(),
+            isolated_origins=[
+                IsolatedOrigin(
+                    origin=origin, reason=breaker.reason, since_s=clock_s + breaker.since, until_s=clock_s + breaker.until
+                )
+                for origin, breaker in self._origin.isolated()[:MOST_TOLD]
+            ],
             store=self._store.statistics(),
             demand_latency=self.sessions.demand_latency.quantiles(),
             loop_lag=self.watch.lag(),

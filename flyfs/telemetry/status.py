@@ -95,6 +95,25 @@ class IsolatedPeer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IsolatedOrigin:
+    """An origin that is left alone because it fails, or is about to be tried again; times in seconds since 1970."""
+
+    origin: str
+    reason: str
+    since_s: float
+    until_s: float
+
+    def document(self) -> dict[str, object]:
+        """As ``status`` shows it."""
+        return {
+            "origin": self.origin,
+            "reason": self.reason,
+            "since": rfc3339(self.since_s),
+            "until": rfc3339(self.until_s),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UnreachablePeer:
     """A peer that does not answer where it says it is: it is served, and named to nobody."""
 
@@ -142,6 +161,7 @@ def assemble_status(
     unreachable_peers: Sequence[UnreachablePeer],
     advertised: Advertised,
     supernodes: Sequence[SupernodeFigures],
+    isolated_origins: Sequence[IsolatedOrigin] = (),
     store: StoreFigures,
     demand_latency: Quantiles,
     loop_lag: Quantiles,
@@ -172,6 +192,7 @@ def assemble_status(
         },
         "advertised": advertised.document(),
         "supernodes": [{"address": each.address, "state": each.state, "reason": each.reason} for each in supernodes],
+        "origins": {"isolated": [origin.document() for origin in isolated_origins]},
         "store": {
             "directory": process.cache_directory,
             "used_bytes": store.used_bytes,

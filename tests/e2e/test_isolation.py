@@ -1,4 +1,4 @@
-"""A mount whose disk gives other bytes than it took: readers get the right ones, the mount is isolated, and comes back repaired."""
+"""A mount whose disk gives other bytes than it took: readers get right ones, it is isolated, and comes back repaired."""
 
 import hashlib
 import random

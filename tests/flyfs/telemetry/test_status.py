@@ -5,6 +5,7 @@ from flyfs.telemetry.counters import CounterStatistics
 from flyfs.telemetry.latency import Quantiles
 from flyfs.telemetry.status import (
     Advertised,
+    IsolatedOrigin,
     IsolatedPeer,
     ProcessFigures,
     SupernodeFigures,
@@ -55,6 +56,7 @@ def test_the_document_is_that_of_the_contract() -> None:
             SupernodeFigures(address="h:7400", state="up"),
             SupernodeFigures(address="i:7400", state="down", reason="refused"),
         ],
+        isolated_origins=[IsolatedOrigin(origin="http://o", reason="refused", since_s=1_777_890_035, until_s=1_777_890_040)],
         store=Store(),
         demand_latency=Quantiles(1.23456, 14.8),
         loop_lag=Quantiles(0.1, 0.98765),
@@ -95,6 +97,16 @@ def test_the_document_is_that_of_the_contract() -> None:
             {"address": "h:7400", "state": "up", "reason": None},
             {"address": "i:7400", "state": "down", "reason": "refused"},
         ],
+        "origins": {
+            "isolated": [
+                {
+                    "origin": "http://o",
+                    "reason": "refused",
+                    "since": "2026-05-04T10:20:35Z",
+                    "until": "2026-05-04T10:20:40Z",
+                }
+            ]
+        },
         "store": {
             "directory": "/var/cache/flyfs/x",
             "used_bytes": 11,

@@ -271,3 +271,13 @@ def test_what_was_heard_long_ago_is_forgotten() -> None:
     isolation.reported(ANNE, CARL, "slow", 3 * OPEN_S[1])
 
     assert list(isolation._records) == [CARL]
+
+
+def test_who_was_never_complained_of_may_be_met_and_a_healthy_peer_may_move() -> None:
+    isolation = Isolation()
+    assert isolation.may_meet(ANNE, BAD, 0.0)
+    isolation.reported(ANNE, BAD, "slow", 0.0, ADDRESS)
+    isolation.reported(ANNE, BAD, "slow", 1.0, "10.0.0.7:7402")
+    isolated_by_two(isolation, 2.0)
+
+    assert [address for _, address, _ in isolation.isolated(2.0)] == [ADDRESS]

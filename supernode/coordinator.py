@@ -148,6 +148,14 @@ class Coordinator:
                     self._introduce(task, neighbour, me, now)
                 self._put_off(task, me, now).settles = True
 
+    def peer_isolated(self, peer_id: PeerId, isolated: bool) -> None:
+        """Whether nobody is sent to a peer: what it holds counts for nothing then, and others get it from elsewhere."""
+        for task in self.tasks.of_peer(peer_id):
+            me = task.find(peer_id)
+            if me is not None:
+                me.crowd.discounted(me, isolated)
+                self._stirred[task.blob.id] = None
+
     def blob_left(self, peer_id: PeerId, blob_id: BlobId, now: float) -> None:
         """A peer does not take part in a blob any more."""
         task = self.tasks.find(blob_id)

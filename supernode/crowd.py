@@ -48,6 +48,8 @@ class Participant:
     """Pieces for which it was sent to others, and how often; if it comes back, they could not help."""
     wants: range = range(0)
     """Where it reads, as far as can be told."""
+    discounted: bool = False
+    """It is isolated: its pieces are not counted as copies."""
     crowd_told: bool = False
     """Whether it knows that it is in a crowd."""
 
@@ -106,8 +108,9 @@ class Crowd:
 
     def told(self, participant: Participant, pieces: int, *, reading: bool) -> bool:
         """A participant told all that it holds. True where the readers have just become a crowd."""
-        self.copies.remove(participant.pieces)
-        self.copies.add(pieces)
+        if not participant.discounted:
+            self.copies.remove(participant.pieces)
+            self.copies.add(pieces)
         self.readers += reading - participant.reading
         participant.pieces, participant.reading = pieces, reading
         became = self.readers >= CROWD and not self.crowded
@@ -117,7 +120,8 @@ class Crowd:
 
     def gained(self, participant: Participant, pieces: int) -> None:
         """A participant told of new pieces."""
-        self.copies.add(pieces & ~participant.pieces)
+        if not participant.discounted:
+            self.copies.add(pieces & ~participant.pieces)
         participant.holds_more(pieces)
         self.seeding.wanted(mask_of_range(participant.wants) & self._all)
 
@@ -125,6 +129,14 @@ class Crowd:
         """A participant asked for a piece, and will want ``ahead`` more."""
         participant.asked(piece, ahead)
         self.seeding.wanted(mask_of_range(participant.wants) & self._all)
+
+    def discounted(self, participant: Participant, discounted: bool) -> None:
+        """Whether nobody is sent to a participant, so that what it holds is as good as not there."""
+        if participant.discounted is not discounted:
+            (self.copies.remove if discounted else self.copies.add)(participant.pieces)
+            participant.discounted = discounted
+            if discounted:
+                self.seeding.lost(self.copies.fewer_than(1) & ~self._granted_mask())
 
     def left(self, participant: Participant) -> None:
         """A participant is gone, or does not take part any more."""

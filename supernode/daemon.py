@@ -23,7 +23,7 @@ from flyfs.store.store import Store
 from flyfs.telemetry.counters import Counters
 from flyfs.telemetry.heap import settle_heap
 from flyfs.telemetry.loop_watch import LoopWatch
-from flyfs.telemetry.status import Advertised, ProcessFigures, UnreachablePeer, assemble_status
+from flyfs.telemetry.status import Advertised, IsolatedOrigin, IsolatedPeer, ProcessFigures, UnreachablePeer, assemble_status
 from flyfs.transport.buffers import BufferPool
 from flyfs.transport.greeting import bound_address, listen, serve
 from flyfs.wire.messages import MAJOR, MINOR, Hello, Welcome
@@ -94,6 +94,7 @@ class Supernode:
         self.watch = LoopWatch()
         self._config = config
         self._store = store
+        self._origin = origin
         self._counters = Counters()
         self._started_at_s = time.time()
         self._key = SigningKey(_seed(config))
@@ -130,6 +131,7 @@ class Supernode:
 
     def status(self) -> Mapping[str, object]:
         """The status document, from memory."""
+        clock_s = time.time() - trio.current_time()
         return assemble_status(
             process=ProcessFigures(
                 version=version("flyfs"),
@@ -142,13 +144,29 @@ class Supernode:
             ),
             counters=self._counters.statistics(),
             known_peers=len(self._coordinator.members),
-            isolated_peers=(),
+            isolated_peers=[
+                IsolatedPeer(
+                    peer_id=peer,
+                    address=address,
+                    reason=standing.reason,
+                    since_s=clock_s + standing.since,
+                    until_s=clock_s + standing.until,
+                    reporters=standing.reporters,
+                )
+                for peer, address, standing in self.sessions.isolating.isolated(MOST_TOLD)
+            ],
             unreachable_peers=[
                 UnreachablePeer(peer_id=claim.peer_id, address=claim.address, reason=reason)
                 for claim, reason in self.sessions.dial_back.unreachable()[:MOST_TOLD]
             ],
             advertised=Advertised(address=str(self._config.listen)),
             supernodes=(),
+            isolated_origins=[
+                IsolatedOrigin(
+                    origin=origin, reason=breaker.reason, since_s=clock_s + breaker.since, until_s=clock_s + breaker.until
+                )
+                for origin, breaker in self._origin.isolated()[:MOST_TOLD]
+            ],
             store=self._store.statistics(),
             demand_latency=self.sessions.demand_latency.quantiles(),
             loop_lag=self.watch.lag(),

@@ -1,5 +1,6 @@
 """The peers that are connected. Pure."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from flyfs.core.ids import PeerId
@@ -33,6 +34,8 @@ class Members:
 
     def __init__(self) -> None:
         self._members: dict[PeerId, Member] = {}
+        self.presentable: Callable[[Member], bool] = lambda _: True
+        """Asked before a peer is named to others."""
 
     def came(self, member: Member) -> None:
         """A peer connected, perhaps again."""
@@ -51,9 +54,9 @@ class Members:
         return self._members.get(peer_id)
 
     def named(self, peer_id: PeerId) -> Member | None:
-        """The peer, where it may be named to others: it is connected, and can be reached."""
+        """The peer, where it may be named to others: it is connected, can be reached, and is not isolated."""
         member = self._members.get(peer_id)
-        return member if member is not None and member.address else None
+        return member if member is not None and member.address and self.presentable(member) else None
 
     def __len__(self) -> int:
         return len(self._members)

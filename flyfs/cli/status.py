@@ -81,6 +81,8 @@ def describe(status: dict[str, Any]) -> str:
     if advertised["reachable"] is False:
         unreached = f"others do not reach this mount at {advertised['address']}, so it serves nobody: {advertised['reason']}"
         lines.append(("notice", unreached))
+    if own := advertised.get("isolated"):
+        lines.append(("notice", f"no other mount is sent here until {own['until']}, because this one {own['reason']}"))
     if store["read_through"]:
         lines.append(("notice", "the store has no room: what is read now is not kept"))
     if store.get("damaged"):

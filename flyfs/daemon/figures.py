@@ -5,10 +5,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 
+import trio
+
 from flyfs.daemon.peer import Peer
 from flyfs.fs.figures import Space
 from flyfs.telemetry.loop_watch import LoopWatch
-from flyfs.telemetry.status import Advertised, ProcessFigures, SupernodeFigures, assemble_status
+from flyfs.telemetry.status import Advertised, IsolatedPeer, ProcessFigures, SupernodeFigures, assemble_status
 
 
 class DaemonFigures:
@@ -27,6 +29,8 @@ class DaemonFigures:
 
     def status(self) -> Mapping[str, object]:
         """The status document."""
+        repute, clock_s = self._swarm.repute, time.time() - trio.current_time()
+        own = repute.isolation
         return assemble_status(
             process=ProcessFigures(
                 version=version("flyfs"),
@@ -39,10 +43,22 @@ class DaemonFigures:
             ),
             counters=self._counters.statistics(),
             known_peers=len(self._swarm.neighbours.connected),
-            isolated_peers=(),
+            isolated_peers=[
+                IsolatedPeer(
+                    peer_id=one.peer_id,
+                    address=one.address,
+                    reason=one.reason,
+                    since_s=clock_s + one.since,
+                    until_s=clock_s + one.until,
+                )
+                for one in self._swarm.neighbours.shunned.peers(trio.current_time())
+            ],
             unreachable_peers=(),
             advertised=Advertised(
-                address=self._swarm.address, reachable=self._swarm.news.reached, reason=self._swarm.news.unreached
+                address=self._swarm.address,
+                reachable=repute.reached,
+                reason=repute.unreached,
+                isolated=None if own is None else (own.reason, clock_s + own.until),
             ),
             supernodes=[
                 SupernodeFigures(address=one.address, state=one.state, reason=one.reason)

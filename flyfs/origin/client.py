@@ -40,6 +40,7 @@ from flyfs.origin.answers import (
     whole_head,
 )
 from flyfs.origin.body import LONG_BODY_BYTES, OriginBody
+from flyfs.origin.breaker import OriginBreaker
 from flyfs.origin.entry_collector import LISTING_MAX_BYTES, OriginListing
 from flyfs.origin.head_habits import DOUBTFUL_STATUSES, HeadHabits
 from flyfs.origin.listing import parse_listing
@@ -112,6 +113,10 @@ class OriginClient:
         self._timeout = httpx.Timeout(connect=connect_timeout_s, read=stall_timeout_s, write=stall_timeout_s, pool=None)
         self._permits = OriginPermits(permits_per_origin)
         self._habits = HeadHabits()
+
+    def isolated(self) -> list[tuple[str, OriginBreaker]]:
+        """Origins that are left alone because they fail, and those that have not answered since."""
+        return self._permits.isolated()
 
     async def __aenter__(self) -> Self:
         return self
@@ -331,9 +336,17 @@ class OriginClient:
         place, origin = url.redacted(), _origin_of(url)
         request_fields = [(name.encode("ascii"), value.encode("latin-1")) for name, value in (*headers.items(), *fields.items())]
         async with self._permits.permit(origin, long=long):
-            with errors_told(place):
-                request = self._http.build_request(method, str(url), headers=request_fields, timeout=self._timeout)
-                response = await self._http.send(request, stream=True)
+            try:
+                with errors_told(place):
+                    request = self._http.build_request(method, str(url), headers=request_fields, timeout=self._timeout)
+                    response = await self._http.send(request, stream=True)
+            except Unavailable as error:
+                self._permits.failed(origin, error.message)
+                raise
+            if response.status_code >= 500:
+                self._permits.failed(origin, f"{place}: status {response.status_code}", place)
+            else:
+                self._permits.answered(origin)
             answer_headers = Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.raw)
             answer = _Answer(url, response, answer_headers, place)
             try:

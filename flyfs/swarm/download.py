@@ -66,7 +66,7 @@ class Surroundings(Protocol):
         """Counts verified bytes by where they came from."""
         ...
 
-    def piece_rejected(self, source: Source, blob_id: BlobId) -> None:
+    def piece_rejected(self, source: Source, blob_id: BlobId, piece: PieceIndex) -> None:
         """Counts, and reports, bytes that were not what they should be."""
         ...
 
@@ -294,7 +294,7 @@ class Download:
             case Fork():
                 self._around.forked(self.blob.id, error)
             case Corrupt() | ProtocolError():
-                self._around.piece_rejected(command.source, self.blob.id)
+                self._around.piece_rejected(command.source, self.blob.id, command.piece)
                 log.warning("swarm.piece.rejected", blob=self.blob.id, piece=command.piece, reason=error.message)
             case Stale() | NotFound() if not self.picker.held_by_peer(command.piece):
                 self._fail_piece(command.piece, Stale(f"this version is over: {error.message}"))

@@ -17,9 +17,10 @@ from flyfs.core.errors import FlyfsError, ProtocolError, Unanswered, Unavailable
 from flyfs.core.ids import BlobId, PeerId
 from flyfs.core.location import region_of
 from flyfs.swarm.download import Download
+from flyfs.swarm.shunned import Shunned
 from flyfs.transport.greeting import dial
 from flyfs.transport.link import Answer, Handler, Link
-from flyfs.wire.messages import Follow, GetPiece, Have, Hello, Holdings, Message, Neighbour
+from flyfs.wire.messages import Follow, GetPiece, Have, Hello, Holdings, Message, Neighbour, Shun
 
 FOLLOW_TIMEOUT_S = 5.0
 RETRY_AFTER_S = 30.0
@@ -58,7 +59,7 @@ class Neighbours:
         self._hello = hello
         self._downloads = downloads
         self._contacts: dict[PeerId, _Contact] = {}
-        self._shunned: dict[PeerId, float] = {}
+        self.shunned = Shunned()
         self._nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -89,11 +90,23 @@ class Neighbours:
                     contact.nursery.start_soon(self._follow, contact, contact.link, blob_id)
 
     def _worth_calling(self, neighbour: Neighbour) -> bool:
-        shunned_until = self._shunned.get(neighbour.peer_id, 0.0)
-        if not neighbour.address or len(self._contacts) >= MAX_NEIGHBOURS or shunned_until > trio.current_time():
-            return False
-        self._shunned.pop(neighbour.peer_id, None)
-        return True
+        shunned = self.shunned.has(neighbour.peer_id, trio.current_time())
+        return bool(neighbour.address) and len(self._contacts) < MAX_NEIGHBOURS and not shunned
+
+    def shun(self, message: Shun) -> None:
+        """A supernode says that a peer is isolated, or that this is over."""
+        peer = message.peer_id
+        if not message.for_s:
+            self.shunned.pardon(peer)
+            return
+        contact = self._contacts.get(peer)
+        address = contact.neighbour.address if contact is not None else ""
+        self.shunned.shun(peer, address, message.reason, trio.current_time(), message.for_s)
+        log.info("swarm.neighbour.isolated", peer=peer, address=address, reason=message.reason, for_s=round(message.for_s, 1))
+        if contact is not None and contact.link is not None:
+            contact.link.close("isolated")
+        elif contact is not None:
+            contact.blobs.clear()  # it is being dialled: that ends with the greeting
 
     def part(self, blob_id: BlobId) -> None:
         """A blob is not read any more: neighbours that are there for nothing else are left."""
@@ -139,8 +152,7 @@ class Neighbours:
         peer = contact.neighbour.peer_id
         log.info("swarm.neighbour.shunned", peer=peer, address=contact.neighbour.address, fault=fault, reason=str(error))
         now = trio.current_time()
-        self._shunned = {one: until for one, until in self._shunned.items() if until > now}
-        self._shunned[peer] = now + RETRY_AFTER_S
+        self.shunned.shun(peer, contact.neighbour.address, f"{fault}: {error}", now, RETRY_AFTER_S)
         for blob_id in contact.blobs:
             self._downloads.unreachable(peer, blob_id, fault)
 

@@ -17,6 +17,7 @@ from flyfs.core.urls import RemoteUrl
 from flyfs.store.store import Store
 from flyfs.store.stored_blob import StoredBlob
 from flyfs.swarm.back_to_origin import BackToOrigin, FromOrigin
+from flyfs.swarm.conduct import Conduct
 from flyfs.swarm.confirming import Confirming
 from flyfs.swarm.download import Download
 from flyfs.swarm.last_resort import LastResort
@@ -28,6 +29,7 @@ from flyfs.swarm.news import News
 from flyfs.swarm.offers import offered
 from flyfs.swarm.open_blob import OpenBlob
 from flyfs.swarm.passing import Passing
+from flyfs.swarm.repute import Repute
 from flyfs.swarm.roster import Roster
 from flyfs.swarm.session import SupernodeSession
 from flyfs.swarm.sources import SUPERNODE, Source
@@ -48,7 +50,7 @@ from flyfs.wire.messages import (
     Joined,
     Message,
     Neighbour,
-    Report,
+    Shun,
     Welcome,
 )
 
@@ -98,12 +100,14 @@ class Swarm:
         self._downloads: dict[BlobId, _Running] = {}
         self._announced: WeakSet[StoredBlob] = WeakSet()  # objects, because the store makes new ones of blobs long unused
         self._nursery: trio.Nursery | None = None
-        self.news = News(store, self, self._introduced)
+        self.repute = Repute()
+        self.news = News(store, self, self.repute)
         grace_s = GRACE_S if origin is None else _alone_after_s(store.peer_id)
         self.supernodes = Supernodes(roster, self._hello, self, self.news.handle, grace_s=grace_s)
         self.memberships = Memberships(
             store, self.supernodes, self, origin_stands_in=origin is not None, timeout_s=settings.deadline_s
         )
+        self._conduct = Conduct(store.peer_id, self.memberships.tell)
         self._names = RemoteNames(self.supernodes, store, origin, timeout_s=settings.deadline_s)
         self._last_resort = LastResort(self.supernodes, self.memberships, origin, self._held_by_neighbour)
         self._confirming = Confirming(store, self.trusted_keys, self.ask_digests, self._confirmed, self.forked)
@@ -145,6 +149,7 @@ class Swarm:
             self._nursery = nursery
             await nursery.start(self.announcer.run)
             await nursery.start(self.neighbours.run)
+            await nursery.start(self._conduct.run)
             nursery.start_soon(self._losses.run)
             await nursery.start(self._confirming.run)
             await nursery.start(self.memberships.run)
@@ -210,6 +215,7 @@ class Swarm:
                 del self._downloads[blob_id]
                 self.announcer.tell_supernode_every(blob_id, 0.0)
                 self.neighbours.part(blob_id)
+                self._conduct.download_ended(blob_id)
                 self.memberships.reading_ended(blob_id)
 
     def _close(self, running: "_Running") -> None:
@@ -258,7 +264,7 @@ class Swarm:
 
     def joined(self, stored: StoredBlob, answer: Joined) -> None:
         """A supernode knows what we offer, and names neighbours."""
-        self._introduced(stored.blob.id, answer)
+        self.introduced(stored.blob.id, answer)
         self._confirming.joined(stored)
 
     def _confirmed(self, blob_id: BlobId, pieces: Sequence[PieceIndex]) -> None:
@@ -266,7 +272,7 @@ class Swarm:
         for piece in pieces:
             self.announcer.piece_gained(blob_id, piece, durable=False)
 
-    def _introduced(self, blob_id: BlobId, told: Joined | Introduce) -> None:
+    def introduced(self, blob_id: BlobId, told: Joined | Introduce) -> None:
         """A supernode names neighbours, and says whether there are many."""
         running = self._downloads.get(blob_id)
         if running is not None:
@@ -274,6 +280,10 @@ class Swarm:
             running.download.picker.crowd_told(told.crowded, told.tell_every_s)
             running.download.changed()
             self.meet(blob_id, told.neighbours)
+
+    def shunned(self, message: Shun) -> None:
+        """A supernode isolated a neighbour."""
+        self.neighbours.shun(message)
 
     async def _tell_loss(self, blob_id: BlobId) -> None:
         """A blob went, or shrank: the supernode, if it was told of it, hears what is left."""
@@ -295,9 +305,10 @@ class Swarm:
         self, source: Source, blob: Blob, message: GetPiece, into: memoryview, *, timeout_s: float
     ) -> Message | FromOrigin:
         """Asks the supernode (None; the origin, while none answers) or a neighbour for a piece."""
-        if source is None:
-            return await self._last_resort.fetch(blob, message, into, timeout_s=timeout_s)
-        return await self.neighbours.fetch(source, message, into, timeout_s=timeout_s)
+        with self._conduct.watching(blob.id, source, timeout_s) as request:
+            if source is None:
+                return request.answered(await self._last_resort.fetch(blob, message, into, timeout_s=timeout_s))
+            return request.answered(await self.neighbours.fetch(source, message, into, timeout_s=timeout_s))
 
     async def ask_digests(self, blob_id: BlobId, page: int) -> Sequence[SignedDigests]:
         """What the supernode knows of a manifest page. Raises FlyfsError."""
@@ -328,12 +339,12 @@ class Swarm:
         else:
             self._counters.peer_bytes += size
 
-    def piece_rejected(self, source: Source, blob_id: BlobId) -> None:
+    def piece_rejected(self, source: Source, blob_id: BlobId, piece: PieceIndex) -> None:
         """Counts a wrong piece, and tells the supernode whose it was."""
         self._counters.pieces_rejected += 1
         home = self.memberships.home(blob_id)
         if source is not None:
-            self.unreachable(source, blob_id, "corrupt")
+            self._conduct.rejected(source, blob_id, piece)
         elif home is not None:
             home.misbehaved("it sends pieces that do not fit their digests")
 
@@ -366,8 +377,7 @@ class Swarm:
 
     def unreachable(self, peer: PeerId, blob_id: BlobId, fault: str) -> None:
         """Reports a neighbour's fault to the supernode, which decides what it means."""
-        assert self._nursery is not None
-        self._nursery.start_soon(self.memberships.tell, blob_id, Report(peer_id=peer, blob_id=blob_id, fault=fault))
+        self._conduct.report(peer, blob_id, fault)
 
 
 @dataclass(slots=True)

@@ -69,12 +69,48 @@ class ProcessFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IsolatedPeer:
-    """A peer that is not asked for a while; ``until_s`` in seconds since 1970."""
+    """A peer that is not asked for a while; times in seconds since 1970.
+
+    Attributes:
+        reporters: how many peers complained of it; 0 where this process saw for itself, or was told so.
+    """
 
     peer_id: str
     address: str
     reason: str
+    since_s: float
     until_s: float
+    reporters: int = 0
+
+    def document(self) -> dict[str, object]:
+        """As ``status`` shows it."""
+        return {
+            "peer": self.peer_id,
+            "address": self.address,
+            "reason": self.reason,
+            "since": rfc3339(self.since_s),
+            "until": rfc3339(self.until_s),
+            "reporters": self.reporters,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IsolatedOrigin:
+    """An origin that is left alone because it fails, or is about to be tried again; times in seconds since 1970."""
+
+    origin: str
+    reason: str
+    since_s: float
+    until_s: float
+
+    def document(self) -> dict[str, object]:
+        """As ``status`` shows it."""
+        return {
+            "origin": self.origin,
+            "reason": self.reason,
+            "since": rfc3339(self.since_s),
+            "until": rfc3339(self.until_s),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,11 +129,18 @@ class Advertised:
     Attributes:
         reachable: whether they do, None where nobody has tried.
         reason: why they do not.
+        isolated: why nobody is sent here although it is reached, and until when (seconds since 1970).
     """
 
     address: str
     reachable: bool | None = None
     reason: str | None = None
+    isolated: tuple[str, float] | None = None
+
+    def document(self) -> dict[str, object]:
+        """As ``status`` shows it."""
+        isolated = None if self.isolated is None else {"reason": self.isolated[0], "until": rfc3339(self.isolated[1])}
+        return {"address": self.address, "reachable": self.reachable, "reason": self.reason, "isolated": isolated}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +161,7 @@ def assemble_status(
     unreachable_peers: Sequence[UnreachablePeer],
     advertised: Advertised,
     supernodes: Sequence[SupernodeFigures],
+    isolated_origins: Sequence[IsolatedOrigin] = (),
     store: StoreFigures,
     demand_latency: Quantiles,
     loop_lag: Quantiles,
@@ -143,14 +187,12 @@ def assemble_status(
         "pieces": {"verified": counters.pieces_verified, "rejected": counters.pieces_rejected},
         "peers": {
             "known": known_peers,
-            "isolated": [
-                {"peer": peer.peer_id, "address": peer.address, "reason": peer.reason, "until": rfc3339(peer.until_s)}
-                for peer in isolated_peers
-            ],
+            "isolated": [peer.document() for peer in isolated_peers],
             "unreachable": [{"peer": peer.peer_id, "address": peer.address, "reason": peer.reason} for peer in unreachable_peers],
         },
-        "advertised": {"address": advertised.address, "reachable": advertised.reachable, "reason": advertised.reason},
+        "advertised": advertised.document(),
         "supernodes": [{"address": each.address, "state": each.state, "reason": each.reason} for each in supernodes],
+        "origins": {"isolated": [origin.document() for origin in isolated_origins]},
         "store": {
             "directory": process.cache_directory,
             "used_bytes": store.used_bytes,

@@ -37,6 +37,18 @@ class Neighbour:
     """What to show it with each ``GetPiece``; empty where the swarm has no secret."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """What the sender got from one neighbour since it last told."""
+
+    peer_id: PeerId
+    size: int
+    """Verified bytes."""
+    busy_s: float
+    """For how long at least one request waited there."""
+    pieces: int
+
+
 # -- opening a connection ------------------------------------------------------------------------------------------
 
 
@@ -255,6 +267,8 @@ class Report(Message):
     blob_id: BlobId
     fault: str
     """``unreachable``, ``slow``, ``corrupt`` or ``protocol``."""
+    piece: int | None = None
+    """Which piece was corrupt: the supernode may ask the peer for it, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -362,6 +376,29 @@ class Hurry(Message):
     code: ClassVar[int] = 38
     blob_id: BlobId
     piece: int
+
+
+# -- who does well -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speeds(Message):
+    """Event to a supernode: how the sender's neighbours did, a few times in a download and at its end."""
+
+    code: ClassVar[int] = 42
+    blob_id: BlobId
+    measured: tuple[Speed, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shun(Message):
+    """Event from a supernode: this peer is isolated; leave it alone. Where it is the receiver: nobody is sent to it."""
+
+    code: ClassVar[int] = 43
+    peer_id: PeerId
+    reason: str
+    for_s: float
+    """0 where that is over."""
 
 
 MESSAGES: dict[int, type[Message]] = {message.code: message for message in Message.__subclasses__()}

@@ -15,6 +15,7 @@ from flyfs.core.urls import parse_url
 from flyfs.core.versions import VersionBook
 from flyfs.store.store import Store
 from flyfs.store.stored_blob import StoredBlob
+from flyfs.transport.buffers import BufferPool
 from supernode.cdn.feed import UNCLAIMED_S, Feed, FeedServices
 from supernode.cdn.fetch_plan import Read
 from supernode.cdn.names import Names
@@ -60,6 +61,11 @@ class Cdn:
         self._spool_directory = spool_directory
         self._feeds: OrderedDict[BlobId, Feed] = OrderedDict()  # the least recently used first
         self.names = Names(services.origin, versions, self, services.nursery, spool_directory=spool_directory)
+
+    @property
+    def buffers(self) -> BufferPool:
+        """What pieces are received into."""
+        return self._services.buffers
 
     # -- blobs -----------------------------------------------------------------------------------------------------
 

@@ -9,22 +9,16 @@ import trio
 from flyfs.core.address import parse_address
 from flyfs.core.bitmap import Bitmap, pieces_of
 from flyfs.core.errors import RemoteProtocolError, Unavailable
-from flyfs.core.grid import KIB
-from flyfs.core.ids import PUBLIC, BlobId, PeerId, PieceIndex
+from flyfs.core.ids import BlobId, PeerId, PieceIndex
 from flyfs.core.manifest import PAGE_PIECES
-from flyfs.core.remote import RemoteDirectory, RemoteFile
-from flyfs.core.urls import RemoteUrl, parse_url
 from flyfs.telemetry.counters import Counters
 from flyfs.telemetry.latency import LatencyWindow
 from flyfs.transport.greeting import Greeted
 from flyfs.transport.link import Answer, Link
-from flyfs.wire.codec import MAX_FRAME_BYTES
 from flyfs.wire.messages import (
     Digests,
-    DirectoryFound,
     Done,
     Elsewhere,
-    FileFound,
     Forked,
     GetDigests,
     GetPiece,
@@ -36,7 +30,6 @@ from flyfs.wire.messages import (
     Joined,
     Leave,
     List,
-    Listed,
     Message,
     Neighbour,
     NotHeld,
@@ -46,20 +39,22 @@ from flyfs.wire.messages import (
     Reached,
     Report,
     Retire,
+    Speeds,
     Stat,
 )
 from supernode.cdn.adoption import Adoption, contradict
 from supernode.cdn.cdn import Cdn
 from supernode.cdn.feed import Feed
-from supernode.cdn.names import page_of
 from supernode.coordinator import Coordinator, IntroducePeers, OfferPieces
 from supernode.members import Member
 from supernode.scheduler import Redirect
 from supernode.server.dial_back import DialBack
+from supernode.server.isolating import Isolating
+from supernode.server.names import list_names, stat
 from supernode.server.reachability import Claim
+from supernode.server.spot_check import SpotCheck
 from supernode.server.taking_over import TakingOver
 
-_LISTING_PAGE_BYTES = MAX_FRAME_BYTES - 4 * KIB
 LAPSES_EVERY_S = 1.0
 """How often offers that nobody took up are looked for."""
 
@@ -84,24 +79,32 @@ class Sessions:
         self._numbers = itertools.count(1)
         self._links: dict[int, Link] = {}
         self._stirred = trio.Event()
+        self._peers: dict[int, PeerId] = {}
         self.demand_latency = LatencyWindow()
         self.dial_back = DialBack(hello)
+        self.isolating = Isolating(
+            coordinator.members, self.tell, SpotCheck(hello, self.find, cdn.buffers, nursery), coordinator.peer_isolated
+        )
         self.taking_over = TakingOver(coordinator, cdn, Adoption(self._ask))
 
     async def session(self, greeted: Greeted) -> None:
         """One connection, until it ends."""
         number = next(self._numbers)
         self._links[number] = greeted.link
+        self._peers[number] = greeted.hello.peer_id
         session = _Session(self, number, greeted)
         self._coordinator.peer_came(session.member())
+        self.isolating.peer_came(session.member())
         leave = session.claim_address()
         try:
             await greeted.link.run(session.handle)
         finally:
             leave()
-            del self._links[number]
+            del self._links[number], self._peers[number]
             self._coordinator.peer_left(greeted.hello.peer_id, number, trio.current_time())
             self.decide()
+            if self._coordinator.members.find(greeted.hello.peer_id) is None:
+                self.isolating.peer_left(greeted.hello.peer_id)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Tries the addresses of peers, and tells them in time what the coordinator decides, for ever."""
@@ -122,7 +125,7 @@ class Sessions:
         for command in self._coordinator.next_commands(trio.current_time()):
             match command:
                 case IntroducePeers(session, blob_id, neighbours, crowded, tell_every_s):
-                    named = tuple(map(_neighbour, neighbours))
+                    named = self.name(self._peers[session], session, neighbours)
                     news: Message = Introduce(blob_id=blob_id, neighbours=named, crowded=crowded, tell_every_s=tell_every_s)
                     self.tell(session, news)
                 case OfferPieces(session, blob_id, pieces):
@@ -140,6 +143,10 @@ class Sessions:
         """Who knows names and bytes."""
         return self._cdn
 
+    def name(self, reader: PeerId, session: int, members: Sequence[Member]) -> tuple[Neighbour, ...]:
+        """Those of ``members`` to whom a reader is sent."""
+        return tuple(map(_neighbour, self.isolating.name(reader, session, members)))
+
     def served(self, size: int) -> None:
         """Counts payload that left."""
         self._counters.served_bytes += size
@@ -149,6 +156,11 @@ class Sessions:
         link = self._links.get(session)
         if link is not None:
             self._nursery.start_soon(_tell, link, message)
+
+    async def find(self, blob_id: BlobId) -> Feed | None:
+        """The feed of a blob, None where nobody knows it."""
+        task = self._coordinator.tasks.find(blob_id)
+        return await self._cdn.find(blob_id, task.blob if task is not None else None)
 
     async def _ask(self, peer: PeerId, message: Message, timeout_s: float) -> Message:
         """Asks a peer. Raises FlyfsError where it is gone, or does not answer."""
@@ -192,9 +204,9 @@ class _Session:
             case GetPiece():
                 return await self._piece(message)
             case Stat():
-                return Answer(await self._stat(message))
+                return Answer(await stat(self._sessions.cdn.names, message))
             case List():
-                return Answer(await self._list(message))
+                return Answer(await list_names(self._sessions.cdn.names, message))
             case Join():
                 return Answer(self._join(message))
             case GetDigests(blob_id=blob_id, page=page):
@@ -216,11 +228,11 @@ class _Session:
                 self._sessions.coordinator.blob_left(self._peer, blob_id, trio.current_time())
                 self._sessions.decide()
             case Hurry(blob_id=blob_id, piece=piece):
-                feed = await self._find(blob_id)
+                feed = await self._sessions.find(blob_id)
                 if feed is not None and piece < len(feed.blob.grid):
                     feed.hurried(PieceIndex(piece))
-            case Report(peer_id=peer_id, blob_id=blob_id, fault=fault):
-                log.info("server.peer.reported", peer=peer_id, blob=blob_id, fault=fault, by=self._peer)
+            case Report() | Speeds():
+                self._sessions.isolating.told(self._peer, message)
             case Forked():
                 await self._forked(message)
             case _:
@@ -239,38 +251,11 @@ class _Session:
         self._sessions.tell(self._number, Reached(address=self._claim.address, reason=reason or ""))
         member = self._sessions.coordinator.members.find(self._peer)
         if member is not None and member.session == self._number:
+            self._sessions.isolating.peer_came(self.member())
             self._sessions.coordinator.peer_reached(self.member(), self._joined, trio.current_time())
             self._sessions.decide()
             for blob_id in self._joined:
                 self._sessions.taking_over.holder_came(blob_id)
-
-    # -- names -----------------------------------------------------------------------------------------------------
-
-    async def _stat(self, message: Stat) -> Message:
-        url = _url(message.url, message.principal)
-        found, age_s = await self._sessions.cdn.names.stat(url, max_age_s=message.max_age_s, read=message.read, pin=message.pin)
-        match found:
-            case RemoteFile(blob=blob, modified_s=modified_s, sequential=sequential):
-                return FileFound(blob=blob, modified_s=modified_s, age_s=age_s, sequential=sequential)
-            case RemoteDirectory():
-                return DirectoryFound(age_s=age_s)
-
-    async def _list(self, message: List) -> Message:
-        url = _url(message.url, message.principal).as_directory()
-        names = self._sessions.cdn.names
-        if message.serial:
-            listing, age_s = names.listing_of(url, message.serial), 0.0
-        else:
-            listing, age_s = await names.list(url, max_age_s=message.max_age_s)
-        entries = tuple(page_of(listing.entries, message.start, _LISTING_PAGE_BYTES))
-        return Listed(
-            serial=listing.serial,
-            start=message.start,
-            entries=entries,
-            more=message.start + len(entries) < len(listing.entries),
-            skipped=listing.skipped,
-            age_s=age_s,
-        )
 
     # -- blobs -----------------------------------------------------------------------------------------------------
 
@@ -288,7 +273,7 @@ class _Session:
         self._sessions.taking_over.holder_came(blob.id)
         self._joined.add(blob.id)
         self._sessions.decide()
-        neighbours = tuple(map(_neighbour, decision.neighbours))
+        neighbours = self._sessions.name(self._peer, self._number, decision.neighbours)
         return Joined(neighbours=neighbours, crowded=decision.crowded, tell_every_s=decision.tell_every_s)
 
     def member(self) -> Member:
@@ -312,17 +297,13 @@ class _Session:
         self._sessions.coordinator.pieces_gained(self._peer, blob_id, pieces)
         self._sessions.decide()
 
-    async def _find(self, blob_id: BlobId) -> Feed | None:
-        task = self._sessions.coordinator.tasks.find(blob_id)
-        return await self._sessions.cdn.find(blob_id, task.blob if task is not None else None)
-
     async def _forked(self, message: Forked) -> None:
-        feed = await self._find(message.blob_id)
+        feed = await self._sessions.find(message.blob_id)
         if feed is not None and contradict(feed, message.batches):
             feed.forked(f"two signed digests for one piece of blob {message.blob_id}")
 
     async def _digests(self, blob_id: BlobId, page: int) -> Message:
-        feed = await self._find(blob_id)
+        feed = await self._sessions.find(blob_id)
         if feed is None:
             return Digests(batches=())
         if page * PAGE_PIECES < len(feed.blob.grid):
@@ -330,7 +311,7 @@ class _Session:
         return Digests(batches=feed.digests(page))
 
     async def _piece(self, message: GetPiece) -> Answer:
-        feed = await self._find(message.blob_id)
+        feed = await self._sessions.find(message.blob_id)
         if feed is None or message.piece >= len(feed.blob.grid):
             return Answer(NotHeld())
         piece, ahead = PieceIndex(message.piece), min(message.ahead, len(feed.blob.grid))
@@ -339,8 +320,9 @@ class _Session:
         held = feed.shelf.holds(piece)
         decision = self._sessions.coordinator.piece_asked(self._peer, feed.blob, piece, asked_at, ahead=ahead, held=held)
         self._sessions.decide()
-        if isinstance(decision, Redirect):
-            return Answer(Elsewhere(holders=tuple(map(_neighbour, decision.holders))))
+        named = decision.holders if isinstance(decision, Redirect) else ()
+        if holders := self._sessions.name(self._peer, self._number, named):  # else all are out of bounds for it: it is served
+            return Answer(Elsewhere(holders=holders))
         ahead = self._sessions.coordinator.lacking_ahead(feed.blob.id, piece, ahead)
         try:
             lent = await feed.lend(piece, demand=message.demand, ahead=ahead)
@@ -376,12 +358,3 @@ def advertised(hello: Hello, host: str) -> str:
 
 def _neighbour(member: Member) -> Neighbour:
     return Neighbour(peer_id=member.peer_id, address=member.address, location=member.location)
-
-
-def _url(text: str, principal: str) -> RemoteUrl:
-    if principal != PUBLIC:
-        raise Unavailable("this supernode serves public content only")
-    try:
-        return parse_url(text)
-    except ValueError as error:
-        raise RemoteProtocolError(str(error)) from error

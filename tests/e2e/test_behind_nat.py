@@ -52,6 +52,7 @@ def test_a_mount_behind_nat_completes_and_is_handed_out_to_nobody(
             "address": healthy.status()["advertised"]["address"],
             "reachable": True,
             "reason": None,
+            "isolated": None,
         }
         assert origin.log().most_often_sent("/file") == 1
 

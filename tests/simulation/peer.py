@@ -235,6 +235,7 @@ class SimulatedPeer:
             return
         if wrong:
             self.rejected += 1
+            self._report(command, "corrupt")
             self.fails(command, Fault.CORRUPT)
             return
         wanted = self._flights.pop((command.piece, command.source), None) is command
@@ -247,6 +248,16 @@ class SimulatedPeer:
         if wanted:
             self.picker.piece_arrived(command.piece, command.source, self.clock.now)
         self._read_on()
+
+    def _report(self, command: RequestPiece, fault: str) -> None:
+        if self.supernode is not None and command.source is not None:
+            self.supernode.message("report")
+            self.clock.after(self.swarm.settings.delay_s, self.supernode.reported, self, command.source, fault)
+
+    def shuns(self, other: "SimulatedPeer") -> None:
+        """The supernode isolated a neighbour."""
+        self.picker.source_left(other.peer_id)
+        self.decide()
 
     # -- news --------------------------------------------------------------------------------------------------------
 

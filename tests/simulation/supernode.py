@@ -4,12 +4,14 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from flyfs.core.bitmap import Bitmap
-from flyfs.core.ids import PieceIndex
+from flyfs.core.ids import PeerId, PieceIndex
 from flyfs.core.masks import mask_of
 from flyfs.swarm.picker import RequestPiece
 from supernode.cdn.feed import COLLECT_S
 from supernode.cdn.fetch_plan import FetchPlan, Read
 from supernode.coordinator import Coordinator, IntroducePeers, OfferPieces
+from supernode.isolation import Isolation, PeerIsolated
+from supernode.members import Member
 from supernode.scheduler import Serve
 from supernode.server.takeover import Takeovers
 from tests.simulation.network import NEVER, Pipe
@@ -41,6 +43,8 @@ class SimulatedSupernode:
         self._wakes_at = NEVER
         self._takes_over = takes_over
         self._takeovers = Takeovers()
+        self.isolation = Isolation()
+        self.coordinator.members.presentable = self._presentable
 
     def message(self, kind: str) -> None:
         """Counts a message from or to a peer."""
@@ -79,6 +83,20 @@ class SimulatedSupernode:
         if self.alive:
             self.coordinator.pieces_gained(peer.peer_id, self.swarm.blob.id, pieces)
             self.decide()
+
+    def _presentable(self, member: Member) -> bool:
+        return self.isolation.standing(member.peer_id, self.clock.now).state != "isolated"
+
+    def reported(self, reporter: "SimulatedPeer", accused: PeerId, fault: str) -> None:
+        """A peer fared badly with another one."""
+        for verdict in self.isolation.reported(reporter.peer_id, accused, fault, self.clock.now):
+            isolated = isinstance(verdict, PeerIsolated)
+            self.swarm.isolated += isolated
+            self.coordinator.peer_isolated(verdict.peer, isolated)
+            for peer in self.swarm.peers.values():
+                if isolated:
+                    self.clock.after(self.swarm.settings.delay_s, peer.shuns, self.swarm.peers[verdict.peer])
+        self.decide()
 
     def decide(self) -> None:
         """Carries out what the coordinator says."""

@@ -36,6 +36,7 @@ class Outcome:
     faults: dict[str, float]
     most_rejected: int
     """Wrong pieces that one peer got, at most."""
+    isolated: int
     duplicates: float
     """Pieces that came twice, as a share of all."""
     most_sent: float
@@ -59,6 +60,7 @@ class SimulatedSwarm:
         self.peers: dict[PeerId, SimulatedPeer] = {}
         self.by_session: dict[int, SimulatedPeer] = {}
         self.finished = 0
+        self.isolated = 0
         self.origin_pieces = 0
         self.faults: Counter[Fault] = Counter()
         self._between = Pipe(settings.region_line or settings.supernode_rate * 1000)
@@ -124,6 +126,7 @@ class SimulatedSwarm:
             messages={kind: round(count / settings.peers, 2) for kind, count in sorted(messages.items())},
             faults={fault.name: round(count / settings.peers, 2) for fault, count in self.faults.items()},
             most_rejected=max(peer.rejected for peer in counted),
+            isolated=self.isolated,
             duplicates=sum(peer.duplicates for peer in counted) / (settings.pieces * len(counted)),
             most_sent=max(peer.up.sent for peer in counted) / (settings.pieces * settings.piece_bytes),
             crossed_copies=self._between.sent / (settings.pieces * settings.piece_bytes),

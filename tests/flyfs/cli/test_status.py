@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+from typing import Any
 
 from flyfs.cli.status import describe
 from flyfs.control.client import find_daemons
@@ -88,21 +89,34 @@ def test_several_mounts_are_listed_and_a_silent_one_is_a_failure(host: Host) -> 
         assert host.run("umount", place)[0] == 0
 
 
+EMPTY: dict[str, Any] = {
+    "version": "1",
+    "mountpoint": "/m",
+    "started_at": "s",
+    "pid": 1,
+    "bytes": dict.fromkeys(("origin", "supernode", "peers", "store", "served"), 0),
+    "pieces": {"verified": 0, "rejected": 0},
+    "peers": {"known": 0, "isolated": []},
+    "supernodes": [{"address": "h:1", "state": "up", "reason": None}],
+    "store": {"used_bytes": 0, "limit_bytes": None, "free_bytes": 1, "blobs": 0, "read_through": False, "damaged": 0},
+    "demand_latency_ms": {"p50": 0, "p99": 0},
+    "loop_lag_ms": {"p99": 0},
+    "open_files": 0,
+}
+
+
 def test_a_store_without_a_limit_and_a_healthy_supernode_are_told() -> None:
-    document = {
-        "version": "1",
-        "mountpoint": "/m",
-        "started_at": "s",
-        "pid": 1,
-        "bytes": dict.fromkeys(("origin", "supernode", "peers", "store", "served"), 0),
-        "pieces": {"verified": 0, "rejected": 0},
-        "peers": {"known": 0, "isolated": []},
-        "supernodes": [{"address": "h:1", "state": "up", "reason": None}],
-        "store": {"used_bytes": 0, "limit_bytes": None, "free_bytes": 1, "blobs": 0, "read_through": False, "damaged": 0},
-        "demand_latency_ms": {"p50": 0, "p99": 0},
-        "loop_lag_ms": {"p99": 0},
-        "open_files": 0,
-    }
+    document = EMPTY
 
     assert "store       0 B in 0 blobs, 1 B free\n" in describe(document)
     assert describe(document).endswith("supernode   h:1 up\n")
+
+
+def test_a_mount_to_which_nobody_is_sent_says_why() -> None:
+    document = {
+        **EMPTY,
+        "advertised": {"reachable": True, "isolated": {"reason": "sends wrong bytes", "until": "2026-05-04T10:20:40Z"}},
+    }
+
+    told = "notice      no other mount is sent here until 2026-05-04T10:20:40Z, because this one sends wrong bytes\n"
+    assert describe(document).endswith(told)

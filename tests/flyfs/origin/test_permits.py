@@ -4,9 +4,16 @@ import pytest
 import trio
 import trio.testing
 
+from flyfs.core.address import Address
 from flyfs.core.errors import Unavailable
+from flyfs.core.urls import parse_url
 from flyfs.origin import permits as module
+from flyfs.origin.address_guard import AddressPolicy
+from flyfs.origin.breaker import FAILURES
+from flyfs.origin.client import OriginClient
 from flyfs.origin.permits import OriginPermits
+from flyfs.transport.greeting import bound_address, listen
+from tests.support.hostile_origin import HostileOrigin, Resource
 
 
 async def hold(permits: OriginPermits, origin: str, *, long: bool = False, holding: list[str]) -> None:
@@ -86,3 +93,22 @@ async def test_origins_that_nobody_asks_any_more_are_forgotten(monkeypatch: pyte
             async with permits.permit("blocked"):
                 pass
         assert permits._states["held"].holders == 1
+
+
+async def test_an_origin_that_answers_nobody_is_left_alone_for_every_file_until_it_answers() -> None:
+    nowhere = listen(Address("127.0.0.1", 0))
+    address = bound_address(nowhere)
+    nowhere.close()
+    async with OriginClient(policy=AddressPolicy(own_host=True)) as client:
+        for number in range(FAILURES):
+            with pytest.raises(Unavailable):
+                await client.stat(parse_url(f"http://{address}/{number}"), {})
+        with pytest.raises(Unavailable, match="fails, and is left alone for a moment") as caught:
+            await client.stat(parse_url(f"http://{address}/other"), {})
+        assert caught.value.retry_after_s is not None
+        assert [origin for origin, _ in client.isolated()] == [f"http://{address}"]
+
+        async with HostileOrigin.serving() as origin:
+            origin.put("/f", Resource(content=b"bytes"))
+            await client.stat(parse_url(origin.url("/f")), {})
+        assert [origin for origin, _ in client.isolated()] == [f"http://{address}"]

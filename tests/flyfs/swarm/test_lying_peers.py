@@ -50,6 +50,7 @@ class Liar:
         self.blob = blob
         self.content = content
         self.asked: list[int] = []
+        self.heard: list[Message] = []
         self.links: list[Link] = []
         self._answer = answer
 
@@ -61,6 +62,7 @@ class Liar:
         await greeted.link.run(self.handle)
 
     async def handle(self, _: Link, message: Message) -> Answer | None:
+        self.heard.append(message)
         match message:
             case Follow():
                 have = Bitmap.of(PIECES, range(PIECES)).to_bytes()
@@ -156,7 +158,7 @@ async def test_a_peer_that_lies_is_found_out_and_no_wrong_byte_is_kept(
             reports.append(message)
             await tell(blob_id, message)
 
-        peer.swarm.memberships.tell = note
+        peer.swarm._conduct._tell = note
         data = await read_all(peer, liar.blob, world)
         assert data == content
         assert liar.asked, "it was asked"
@@ -237,7 +239,7 @@ async def test_a_peer_that_is_gone_is_named_in_vain_and_the_reader_comes_back_to
             assert await read(opened, 6 * PIECE, 10) == content[6 * PIECE : 6 * PIECE + 10]
         assert trio.current_time() - began < 3
         assert peer.counters.peer_bytes == 0
-        assert liar.peer_id in peer.swarm.neighbours._shunned
+        assert peer.swarm.neighbours.shunned.has(liar.peer_id, trio.current_time())
 
 
 async def test_another_peer_at_the_announced_address_is_not_talked_to(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from flyfs.telemetry.counters import CounterStatistics
 from flyfs.telemetry.latency import Quantiles
 from flyfs.telemetry.status import (
     Advertised,
+    IsolatedOrigin,
     IsolatedPeer,
     ProcessFigures,
     SupernodeFigures,
@@ -46,13 +47,16 @@ def test_the_document_is_that_of_the_contract() -> None:
             pieces_rejected=7,
         ),
         known_peers=2,
-        isolated_peers=[IsolatedPeer(peer_id="cd", address="h:1", reason="3 corrupt pieces", until_s=1_777_890_040)],
+        isolated_peers=[
+            IsolatedPeer(peer_id="cd", address="h:1", reason="lies", since_s=1_777_890_035, until_s=1_777_890_040, reporters=2)
+        ],
         unreachable_peers=[UnreachablePeer(peer_id="ef", address="h:2", reason="timed out")],
-        advertised=Advertised(address="h:3", reachable=False, reason="refused"),
+        advertised=Advertised(address="h:3", reachable=False, reason="refused", isolated=("lies", 1_777_890_040)),
         supernodes=[
             SupernodeFigures(address="h:7400", state="up"),
             SupernodeFigures(address="i:7400", state="down", reason="refused"),
         ],
+        isolated_origins=[IsolatedOrigin(origin="http://o", reason="refused", since_s=1_777_890_035, until_s=1_777_890_040)],
         store=Store(),
         demand_latency=Quantiles(1.23456, 14.8),
         loop_lag=Quantiles(0.1, 0.98765),
@@ -71,14 +75,38 @@ def test_the_document_is_that_of_the_contract() -> None:
         "pieces": {"verified": 6, "rejected": 7},
         "peers": {
             "known": 2,
-            "isolated": [{"peer": "cd", "address": "h:1", "reason": "3 corrupt pieces", "until": "2026-05-04T10:20:40Z"}],
+            "isolated": [
+                {
+                    "peer": "cd",
+                    "address": "h:1",
+                    "reason": "lies",
+                    "since": "2026-05-04T10:20:35Z",
+                    "until": "2026-05-04T10:20:40Z",
+                    "reporters": 2,
+                }
+            ],
             "unreachable": [{"peer": "ef", "address": "h:2", "reason": "timed out"}],
         },
-        "advertised": {"address": "h:3", "reachable": False, "reason": "refused"},
+        "advertised": {
+            "address": "h:3",
+            "reachable": False,
+            "reason": "refused",
+            "isolated": {"reason": "lies", "until": "2026-05-04T10:20:40Z"},
+        },
         "supernodes": [
             {"address": "h:7400", "state": "up", "reason": None},
             {"address": "i:7400", "state": "down", "reason": "refused"},
         ],
+        "origins": {
+            "isolated": [
+                {
+                    "origin": "http://o",
+                    "reason": "refused",
+                    "since": "2026-05-04T10:20:35Z",
+                    "until": "2026-05-04T10:20:40Z",
+                }
+            ]
+        },
         "store": {
             "directory": "/var/cache/flyfs/x",
             "used_bytes": 11,

@@ -39,6 +39,9 @@ from flyfs.wire.messages import (
     Reached,
     Report,
     Retire,
+    Shun,
+    Speed,
+    Speeds,
     Stat,
     Welcome,
 )
@@ -76,7 +79,7 @@ SAMPLES: tuple[Message, ...] = (
     Have(blob_id=BLOB_ID, runs=((0, 3), (7, 1)), durable=True),
     Follow(blob_id=BLOB_ID, ticket=b"t"),
     Holdings(have=b"\x03", durable=b"\x01"),
-    Report(peer_id=PEER_ID, blob_id=BLOB_ID, fault="corrupt"),
+    Report(peer_id=PEER_ID, blob_id=BLOB_ID, fault="corrupt", piece=7),
     Retire(blob_id=BLOB_ID, reason="forked"),
     Forked(blob_id=BLOB_ID, batches=(BATCH,)),
     GetPiece(blob_id=BLOB_ID, piece=1, demand=True, proof=True, ahead=8, ticket=b"t"),
@@ -88,6 +91,8 @@ SAMPLES: tuple[Message, ...] = (
     Digests(batches=(BATCH,)),
     Offer(blob_id=BLOB_ID, pieces=(3, 4)),
     Hurry(blob_id=BLOB_ID, piece=3),
+    Speeds(blob_id=BLOB_ID, measured=(Speed(peer_id=PEER_ID, size=300_000, busy_s=1.5, pieces=2),)),
+    Shun(peer_id=PEER_ID, reason="lies", for_s=5.0),
 )
 
 

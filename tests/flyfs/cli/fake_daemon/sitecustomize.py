@@ -105,7 +105,7 @@ def status_document(config):  # type: ignore[no-untyped-def]
         ),
         counters=counters.statistics(),
         known_peers=2,
-        isolated_peers=[IsolatedPeer(peer_id="cd", address="10.0.0.9:7402", reason="corrupt pieces", until_s=60)],
+        isolated_peers=[IsolatedPeer(peer_id="cd", address="10.0.0.9:7402", reason="corrupt pieces", since_s=0, until_s=60)],
         unreachable_peers=[],
         advertised=Advertised(address="10.0.0.5:7402", reachable=False, reason="timed out"),
         supernodes=[SupernodeFigures(address="127.0.0.1:7400", state="down", reason="refused")],

@@ -14,7 +14,7 @@ from flyfs.core.bitmap import Bitmap
 from flyfs.core.blob import Blob
 from flyfs.core.ids import BlobId, PeerId, PieceIndex
 from flyfs.core.masks import mask_of_range
-from supernode.crowd import Participant
+from supernode.crowd import Crowd, Participant
 from supernode.members import Member, Members
 from supernode.scheduler import (
     FEWEST_NEIGHBOURS,
@@ -126,13 +126,20 @@ class Coordinator:
     def _take_part(self, task: Task, peer_id: PeerId, have: Bitmap, *, reading: bool, now: float) -> Participant:
         member = self.members.find(peer_id)
         self.tasks.joined(peer_id, task.blob.id)
-        me, became_crowd = task.joined(peer_id, member.region if member else "", have, reading=reading)
+        before = {crowd: crowd.crowded for crowd in task.crowds()}
+        me = task.joined(peer_id, member.region if member else "", have, reading=reading)
         self._stirred[task.blob.id] = None
-        if became_crowd:
-            for other in task.participants():
-                if other.crowd is me.crowd and other is not me and other.reading and not other.crowd_told:
-                    self._tell_now(task, other, now)
+        self._crowds_changed(task, before, now, but=me)
         return me
+
+    def _crowds_changed(self, task: Task, before: dict[Crowd, bool], now: float, but: Participant | None = None) -> None:
+        """Readers who do not know that they are a crowd now, or none any more, are told at once."""
+        for crowd, crowded in before.items():
+            if crowd.crowded is not crowded:
+                for peer in crowd.order:
+                    one = task.find(peer)
+                    if one is not None and one is not but and one.reading and one.crowd_told is not crowd.crowded:
+                        self._tell_now(task, one, now)
 
     def peer_reached(self, member: Member, blob_ids: Iterable[BlobId], now: float) -> None:
         """A peer turned out to be where it says (``member`` has the address): whoever reads what it takes part in should know."""
@@ -162,9 +169,11 @@ class Coordinator:
         if task is None:
             return
         self._news.pop((blob_id, peer_id), None)
+        before = {crowd: crowd.crowded for crowd in task.crowds()}
         for other in self.tasks.left(peer_id, blob_id):
             if other.reading and len(other.neighbours) < FEWEST_NEIGHBOURS:
                 self._put_off(task, other, now).settles = True
+        self._crowds_changed(task, before, now)
         self._stirred[blob_id] = None
 
     def pieces_gained(self, peer_id: PeerId, blob_id: BlobId, pieces: Iterable[PieceIndex]) -> None:

@@ -78,7 +78,6 @@ class Crowd:
         self.seeding = Seeding()
         self._all = mask_of_range(range(pieces))
         self.readers = 0
-        self.crowded = False
         self._order: list[PeerId] = []
         self._place: dict[PeerId, int] = {}
         self._grants: dict[PieceIndex, dict[PeerId, float]] = {}
@@ -94,6 +93,11 @@ class Crowd:
         return self._order
 
     @property
+    def crowded(self) -> bool:
+        """Whether enough read it to exchange what they get."""
+        return self.readers >= CROWD
+
+    @property
     def tell_every_s(self) -> float:
         """How often a participant tells the supernode what it gained; 0 for whenever it gains something."""
         if not self.crowded:
@@ -106,17 +110,13 @@ class Crowd:
         self._place[participant.peer_id] = len(self._order)
         self._order.append(participant.peer_id)
 
-    def told(self, participant: Participant, pieces: int, *, reading: bool) -> bool:
-        """A participant told all that it holds. True where the readers have just become a crowd."""
+    def told(self, participant: Participant, pieces: int, *, reading: bool) -> None:
+        """A participant told all that it holds."""
         if not participant.discounted:
             self.copies.remove(participant.pieces)
             self.copies.add(pieces)
         self.readers += reading - participant.reading
         participant.pieces, participant.reading = pieces, reading
-        became = self.readers >= CROWD and not self.crowded
-        # Sticky: who was told of a crowd waits for offers, and they go on until the last reader is done.
-        self.crowded = (self.crowded or became) and self.readers > 0
-        return became
 
     def gained(self, participant: Participant, pieces: int) -> None:
         """A participant told of new pieces."""

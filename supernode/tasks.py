@@ -34,8 +34,8 @@ class Task:
         """Those who take part, by region."""
         return iter(self._crowds.values())
 
-    def joined(self, peer: PeerId, region: str, have: Bitmap, *, reading: bool) -> tuple[Participant, bool]:
-        """A peer told all that it holds; also whether the readers of its region have just become a crowd."""
+    def joined(self, peer: PeerId, region: str, have: Bitmap, *, reading: bool) -> Participant:
+        """A peer told all that it holds."""
         known = self._participants.get(peer)
         if known is not None and known.crowd.region != region:  # its host was moved, and it connected again
             self.left(peer)
@@ -46,7 +46,8 @@ class Task:
                 crowd = self._crowds[region] = Crowd(region, len(self.blob.grid))
             known = self._participants[peer] = Participant(peer, crowd)
             crowd.joined(known)
-        return known, known.crowd.told(known, have.mask, reading=reading)
+        known.crowd.told(known, have.mask, reading=reading)
+        return known
 
     def gained(self, peer: PeerId, pieces: Collection[PieceIndex]) -> None:
         """A peer told of new pieces."""

@@ -134,6 +134,22 @@ def test_who_joins_a_crowd_is_told_so_and_gets_a_few_neighbours_at_once() -> Non
     assert (decision.crowded, decision.tell_every_s) == (True, 31 / TELLS_PER_S[0])
 
 
+def test_the_last_reader_of_a_crowd_hears_that_it_is_alone() -> None:
+    coordinator = a_coordinator(anne="....", bert="....")
+    join(coordinator, LEECH, "####", reading=False)
+    coordinator.next_commands(SETTLE_S)
+    coordinator.peer_left(BERT, 2, 1.0)
+    assert coordinator.next_commands(1.0) == [introduction(1)]
+
+    coordinator.peer_came(a_member(BERT, 2))
+    join(coordinator, BERT, now=2.0)
+    assert [one for one in coordinator.next_commands(2.0) if isinstance(one, IntroducePeers)] == [
+        introduction(1, a_member(BERT, 2), crowd=2)
+    ]
+    join(coordinator, BERT, "####", reading=False, now=3.0)
+    assert coordinator.next_commands(3.0) == [introduction(1)]
+
+
 def test_who_lost_most_of_its_neighbours_gets_others() -> None:
     coordinator, peers = a_crowd(60)
     coordinator.next_commands(SETTLE_S)
@@ -411,7 +427,6 @@ class CoordinatorMachine(RuleBasedStateMachine):
                 members = [one for one in participants if one.crowd is crowd]
                 assert sorted(crowd.order) == sorted(one.peer_id for one in members)
                 assert crowd.readers == sum(one.reading for one in members)
-                assert not crowd.crowded or crowd.readers
                 for piece in range(PIECES):
                     assert crowd.copies.count(piece) == sum(one.pieces >> piece & 1 for one in members)
                 assert crowd.seeding.standing <= OFFERS_AT_ONCE

@@ -73,8 +73,8 @@ def test_a_host_that_moved_to_another_region_takes_part_there() -> None:
 
 def test_who_leaves_is_nobodys_neighbour_any_more() -> None:
     task = Task(BLOB)
-    anne, _ = task.joined(ANNE, "", drawn("#..."), reading=True)
-    bert, _ = task.joined(BERT, "", drawn("#..."), reading=True)
+    anne = task.joined(ANNE, "", drawn("#..."), reading=True)
+    bert = task.joined(BERT, "", drawn("#..."), reading=True)
     anne.neighbours.add(BERT)
     bert.neighbours.add(ANNE)
 

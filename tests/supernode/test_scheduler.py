@@ -32,7 +32,7 @@ class Swarm:
     def join(self, peer: PeerId, picture: str, *, location: str = "", leech: bool = False, reading: bool = True) -> Participant:
         address = "" if leech else "10.0.0.1:7402"
         self.members.came(Member(peer_id=peer, session=0, address=address, location=location, version=""))
-        return self.task.joined(peer, location.partition("|")[0], drawn(picture), reading=reading)[0]
+        return self.task.joined(peer, location.partition("|")[0], drawn(picture), reading=reading)
 
     def peers(self, *pictures: str, location: str = "", reading: bool = True) -> list[PeerId]:
         peers = [a_peer_id(f"peer {location} {at}") for at in range(len(pictures))]

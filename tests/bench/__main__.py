@@ -14,8 +14,10 @@ from statistics import median
 from types import FrameType
 from typing import NoReturn
 
-from tests.bench import cold, names, store, under_load, warm
+from tests.bench import cold, crowd, names, store, under_load, warm
 from tests.bench.aims import AIMS
+from tests.bench.completion import mean_by_crowd
+from tests.bench.curves import curves
 from tests.bench.drawing import bars
 from tests.bench.figures import Judgement, Key, Sample, judge, medians
 from tests.bench.ground import MIB, Ground, prepared_ground
@@ -81,11 +83,14 @@ def _write(
         f"{name} {machine[name]}" for name in ("date", "kernel", "processor", "cores", "file", "load", "load at the end")
     )
     (_RESULTS / "figures.svg").write_text(bars(figures, caption=caption))
+    if series := mean_by_crowd(figures):
+        title = "Mean time to read one new file of 20 MiB at 20 Mbit/s, origin and supernode 40 Mbit/s each"
+        (_RESULTS / "swarm.svg").write_text(curves(series, title=title, caption=caption))
 
 
 def main() -> int:
     """Measures, shows, writes; gives the exit status: 1 where a contender failed, whatever the figures are."""
-    everything = [*cold.groups(), *warm.groups(), *names.groups(), *under_load.groups(), *store.groups()]
+    everything = [*cold.groups(), *warm.groups(), *names.groups(), *under_load.groups(), *store.groups(), *crowd.groups()]
     chosen = _arguments(everything)
     if os.geteuid() != 0:
         print("needs root: it mounts, and sets the kernel's read-ahead", file=sys.stderr)

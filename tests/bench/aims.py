@@ -1,5 +1,6 @@
 """The aims: what the project wants of itself, relative to its neighbours in the same run. Pure."""
 
+from tests.bench.completion import crowd_measure
 from tests.bench.figures import Aim, Key
 
 _RATE = "mb_per_s"
@@ -37,6 +38,22 @@ def _first_byte(title: str, measure: str, round_trips: int) -> Aim:
         of=Key(measure, "flyfs", "round_trip_ms"),
         constant=30,
     )
+
+
+def _crowd(size: int) -> list[Aim]:
+    measure = crowd_measure(size)
+    return [
+        Aim(
+            title=f"{size} readers at once, mean: 1.2 x one wget alone",
+            key=Key(measure, "flyfs", "mean_s"),
+            unit="s",
+            direction="<=",
+            factor=1.2,
+            of=Key(crowd_measure(1), "wget", "mean_s"),
+        ),
+        _at_most(f"{size} readers at once: sent by the supernode, headers and all", measure, "supernode_copies", "files", 3.5),
+        _at_most(f"{size} readers at once: sent by the origin", measure, "origin_copies", "files", 1.0),
+    ]
 
 
 AIMS = [
@@ -81,6 +98,7 @@ AIMS = [
         of=Key("saturated disk", "flyfs", "idle_p99_ms"),
     ),
     _at_most("loop lag while the disk is saturated, p99", "saturated disk", "loop_lag_p99_ms", "ms", 10.0),
+    *(aim for size in (4, 10, 30) for aim in _crowd(size)),
     _at_most("daemon's memory (VmHWM), the most of all", "memory", "daemon_mib", "MiB", 150.0),
 ]
 """In the order of the table."""

@@ -97,7 +97,6 @@ def prepared_ground(scratch_parent: Path, *, big_bytes: int, quick: bool) -> Ite
         scratch = Path(name)
         root = scratch / "root"
         (root / MANY).mkdir(parents=True)
-        (scratch / "run").mkdir()
         with (root / BIG).open("wb") as file:
             for _ in range(big_bytes // MIB):
                 file.write(os.urandom(MIB))

@@ -43,12 +43,23 @@ def wait_quiet(limit_s: float) -> float:
     return busy
 
 
+class CpuShare:
+    """What part of the machine's CPU time is in use from now on, by whomever."""
+
+    def __init__(self) -> None:
+        self.cores = os.cpu_count() or 1
+        self._start = _cpu_ticks()
+
+    def busy(self) -> float:
+        """0 to 1: above 0.9 the machine was the limit, not what is measured."""
+        spent = [new - old for old, new in zip(self._start, _cpu_ticks(), strict=True)]
+        return 1 - (spent[3] + spent[4]) / max(1, sum(spent))  # idle, and waiting for the disk
+
+
 def _busy() -> float:
-    before = _cpu_ticks()
+    share = CpuShare()
     time.sleep(_GLANCE_S)
-    after = _cpu_ticks()
-    spent = [new - old for old, new in zip(before, after, strict=True)]
-    return 1 - (spent[3] + spent[4]) / max(1, sum(spent))  # idle, and waiting for the disk
+    return share.busy()
 
 
 def _cpu_ticks() -> list[int]:

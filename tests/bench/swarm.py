@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,27 @@ from tests.bench.processes import ChildFailed, descendants, finish, name_of, pea
 _BIN = Path(sys.executable).parent
 _COMMAND_S = 40.0
 _NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """Where a program runs, and where others reach it.
+
+    Attributes:
+        enter: words before a command that put it there.
+        listens_at: where it listens for peers.
+        protection: what it needs to listen there.
+        origins: what it may fetch from, though it is refused by default.
+    """
+
+    enter: tuple[str, ...] = ()
+    listens_at: str = "127.0.0.1:0"
+    protection: tuple[str, ...] = ()
+    origins: str = "127.0.0.1"
+
+
+HERE = Host()
+"""This machine's loopback."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +57,22 @@ class Supernode:
 
 
 @contextmanager
-def a_supernode(ground: Ground) -> Iterator[Supernode]:
+def a_supernode(ground: Ground, *, host: Host = HERE, options: Sequence[str] = ()) -> Iterator[Supernode]:
     """One with a fresh cache."""
     with ground.directory("supernode") as cache:
-        words = [str(_BIN / "flyfs-supernode"), "--cache", str(cache), "--allow-origin", "127.0.0.1", "--log-level", "warning"]
+        words = [*host.enter, str(_BIN / "flyfs-supernode"), "--cache", str(cache), "--log-level", "warning"]
+        words += [
+            "--listen",
+            host.listens_at,
+            "--http",
+            "127.0.0.1:0",
+            *host.protection,
+            "--allow-origin",
+            host.origins,
+            *options,
+        ]
         log = ground.scratch / f"{cache.name}.log"
-        with running([*words, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"], log=log) as child:
+        with running(words, log=log) as child:
             wait_until(lambda: child.poll() is not None or "ready peers=" in log.read_text(), what="the supernode's ready line")
             if child.poll() is not None:
                 raise ChildFailed(f"the supernode ended: {log.read_text()[-500:]}")
@@ -61,6 +92,7 @@ class FlyfsMount:
     ground: Ground
     mountpoint: Path
     cache: Path
+    runtime: Path
     pid: int
 
     def path(self, name: str, authority: str = "") -> str:
@@ -68,19 +100,16 @@ class FlyfsMount:
         return f"{self.mountpoint}/http/{authority or self.ground.origin.authority}/{name}"
 
     def status(self) -> dict[str, Any]:
-        """The daemon's own figures, from its control socket."""
-        return _status(self.ground, self.mountpoint)
+        """The daemon's own figures."""
+        return self.control().status()
 
     def control(self) -> ControlClient:
-        """The control socket itself, for who asks often: a command takes a third of a second of a core."""
-        daemon = find_daemon([self.ground.scratch / "run"], mount_name(str(self.mountpoint)))
-        if daemon is None:
-            raise ChildFailed(f"no daemon at {self.mountpoint}")
-        return daemon
+        """The control socket: a command would take a third of a second of a core."""
+        return _daemon(self.runtime, self.mountpoint)
 
     def stored_bytes(self) -> int:
         """What its store holds."""
-        return int(self.control().status()["store"]["used_bytes"])
+        return int(self.status()["store"]["used_bytes"])
 
     def embedded_pids(self) -> list[int]:
         """The supernode that it started for itself, if it did."""
@@ -92,30 +121,33 @@ class FlyfsMount:
 
 
 @contextmanager
-def a_mount(ground: Ground, supernode: Supernode | None, *, caches: Path | None = None) -> Iterator[FlyfsMount]:
+def a_mount(
+    ground: Ground, supernode: Supernode | None, *, caches: Path | None = None, host: Host = HERE
+) -> Iterator[FlyfsMount]:
     """A daemon with a fresh cache, below ``caches`` if given; without a supernode it starts its own."""
-    with ground.directory("cache", caches) as cache, ground.mountpoint("flyfs") as mountpoint:
-        words = [str(_BIN / "flyfs"), "mount", str(mountpoint), "--cache", str(cache), "--listen", "127.0.0.1:0"]
+    with ground.directory("cache", caches) as cache, ground.mountpoint("flyfs") as mountpoint, ground.directory("run") as runtime:
+        words = [*host.enter, str(_BIN / "flyfs"), "mount", str(mountpoint), "--cache", str(cache)]
+        words += ["--listen", host.listens_at, *host.protection, "--runtime-dir", str(runtime), "--log-level", "warning"]
         words += ["--supernode", supernode.peers] if supernode is not None else []
         try:
-            finish([*words, *_runtime(ground), "--log-level", "warning"], limit_s=_COMMAND_S)
+            finish(words, limit_s=_COMMAND_S)
         except BaseException:  # also Ctrl-C: the daemon has left this session, and may be about to mount
             _kill(cache)
             raise
         try:
-            pid = int(_status(ground, mountpoint)["pid"])
+            pid = _daemon(runtime, mountpoint).pid
             try:
-                yield FlyfsMount(ground=ground, mountpoint=mountpoint, cache=cache, pid=pid)
+                yield FlyfsMount(ground=ground, mountpoint=mountpoint, cache=cache, runtime=runtime, pid=pid)
             finally:
                 ground.note_peak("daemon", peak_mib(pid))
         finally:
-            _unmount(ground, mountpoint, cache)
+            _unmount(mountpoint, cache, runtime)
 
 
-def _unmount(ground: Ground, mountpoint: Path, cache: Path) -> None:
+def _unmount(mountpoint: Path, cache: Path, runtime: Path) -> None:
     """The proper way; else the daemon is killed, and whoever made the mountpoint detaches it."""
     try:
-        finish([str(_BIN / "flyfs"), "umount", str(mountpoint), *_runtime(ground)], limit_s=_COMMAND_S)
+        finish([str(_BIN / "flyfs"), "umount", str(mountpoint), "--runtime-dir", str(runtime)], limit_s=_COMMAND_S)
     except BaseException:
         _kill(cache)
         raise
@@ -137,11 +169,8 @@ def _daemons_of(cache: Path) -> list[int]:
     return found
 
 
-def _status(ground: Ground, mountpoint: Path) -> dict[str, Any]:
-    words = [str(_BIN / "flyfs"), "status", str(mountpoint), "--json", *_runtime(ground)]
-    told: dict[str, Any] = json.loads(finish(words, limit_s=_COMMAND_S))
-    return told
-
-
-def _runtime(ground: Ground) -> list[str]:
-    return ["--runtime-dir", str(ground.scratch / "run")]
+def _daemon(runtime: Path, mountpoint: Path) -> ControlClient:
+    daemon = find_daemon([runtime], mount_name(str(mountpoint)))
+    if daemon is None:
+        raise ChildFailed(f"no daemon at {mountpoint}")
+    return daemon

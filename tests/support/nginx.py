@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ http {{
   uwsgi_temp_path {home}/uwsgi; scgi_temp_path {home}/scgi;
   sendfile on; tcp_nopush on; keepalive_requests 1000000;
   server {{
-    listen 127.0.0.1:{port} backlog=1024;
+    listen {address}:{port} backlog=1024;
     root "{root}";
     autoindex on; autoindex_format {listings};
     location = {barrier} {{ return 204; }}
@@ -122,9 +122,23 @@ class NginxOrigin:
     ``stop``/``start`` keep port and log, ``pause``/``resume`` make it hang with its connections open.
     """
 
-    def __init__(self, root: Path, home: Path, *, listings: str = "html", directives: str = "") -> None:
-        """``listings`` is html or json; ``directives`` go into the server block, locations for instance."""
+    def __init__(
+        self,
+        root: Path,
+        home: Path,
+        *,
+        listings: str = "html",
+        directives: str = "",
+        address: str = "127.0.0.1",
+        new_socket: Callable[[], socket.socket] = socket.socket,
+    ) -> None:
+        """``listings`` is html or json; ``directives`` go into the server block, locations for instance.
+
+        ``new_socket`` gives the sockets of another network, in which ``address`` is.
+        """
         self.root = root
+        self._address = address
+        self._new_socket = new_socket
         self._home = home
         self._listings = listings
         self._directives = directives
@@ -133,10 +147,18 @@ class NginxOrigin:
 
     @classmethod
     @contextmanager
-    def serving(cls, root: Path, *, listings: str = "html", directives: str = "") -> Iterator["NginxOrigin"]:
+    def serving(
+        cls,
+        root: Path,
+        *,
+        listings: str = "html",
+        directives: str = "",
+        address: str = "127.0.0.1",
+        new_socket: Callable[[], socket.socket] = socket.socket,
+    ) -> Iterator["NginxOrigin"]:
         """A running origin; everything it made is gone afterwards."""
         with tempfile.TemporaryDirectory(prefix="origin-") as home:
-            origin = cls(root, Path(home), listings=listings, directives=directives)
+            origin = cls(root, Path(home), listings=listings, directives=directives, address=address, new_socket=new_socket)
             try:
                 origin.start()
                 yield origin
@@ -145,8 +167,8 @@ class NginxOrigin:
 
     @property
     def authority(self) -> str:
-        """``127.0.0.1:PORT``."""
-        return f"127.0.0.1:{self.port}"
+        """``ADDRESS:PORT``."""
+        return f"{self._address}:{self.port}"
 
     def url(self, path: str = "") -> str:
         """The URL of a decoded path below the root."""
@@ -158,9 +180,9 @@ class NginxOrigin:
         Raises:
             RuntimeError: nginx ends at once; the message is its error log.
         """
-        with socket.socket() as listener:
+        with self._new_socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("127.0.0.1", self.port))
+            listener.bind((self._address, self.port))
             listener.listen(1024)
             self.port = listener.getsockname()[1]
             configuration = self._home / "nginx.conf"
@@ -168,6 +190,7 @@ class NginxOrigin:
                 _CONFIGURATION.format(
                     home=self._home,
                     user="user root;" if os.geteuid() == 0 else "",  # reads what the tests made, below directories of mode 0700
+                    address=self._address,
                     port=self.port,
                     root=self.root,
                     listings=self._listings,
@@ -223,7 +246,9 @@ class NginxOrigin:
 
     def _pass_barrier(self) -> None:
         """Returns when nginx has logged all that it answered before: one worker, one request after the other."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=_ANSWER_S) as connection:
+        with self._new_socket() as connection:
+            connection.settimeout(_ANSWER_S)
+            connection.connect((self._address, self.port))
             connection.sendall(f"GET {_BARRIER} HTTP/1.0\r\n\r\n".encode())
             answer = b""
             while data := connection.recv(4096):

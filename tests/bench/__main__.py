@@ -14,7 +14,7 @@ from statistics import median
 from types import FrameType
 from typing import NoReturn
 
-from tests.bench import cold, crowd, names, store, under_load, warm
+from tests.bench import cold, crowd, names, peer_to_peer, store, supernode_alone, under_load, warm
 from tests.bench.aims import AIMS
 from tests.bench.completion import mean_by_crowd
 from tests.bench.curves import curves
@@ -26,6 +26,7 @@ from tests.bench.report import show, write_json
 from tests.bench.runner import Group, run_group
 from tests.support.apart import mount_apart
 
+_ROOMS = (cold, warm, names, under_load, store, crowd, supernode_alone, peer_to_peer)
 _RESULTS = Path("build/bench")
 _ROUNDS = 5
 _LEAST_MIB = 16
@@ -90,7 +91,7 @@ def _write(
 
 def main() -> int:
     """Measures, shows, writes; gives the exit status: 1 where a contender failed, whatever the figures are."""
-    everything = [*cold.groups(), *warm.groups(), *names.groups(), *under_load.groups(), *store.groups(), *crowd.groups()]
+    everything = [group for room in _ROOMS for group in room.groups()]
     chosen = _arguments(everything)
     if os.geteuid() != 0:
         print("needs root: it mounts, and sets the kernel's read-ahead", file=sys.stderr)

@@ -99,6 +99,8 @@ AIMS = [
     ),
     _at_most("loop lag while the disk is saturated, p99", "saturated disk", "loop_lag_p99_ms", "ms", 10.0),
     *(aim for size in (4, 10, 30) for aim in _crowd(size)),
+    _at_most("10,000 peers come at once: refused", "supernode: burst", "refused", "", 0.0),
+    Aim(title="peer to peer", key=Key("peer to peer", "flyfs", _RATE), unit="MB/s", direction=">=", constant=600.0),
     _at_most("daemon's memory (VmHWM), the most of all", "memory", "daemon_mib", "MiB", 150.0),
 ]
 """In the order of the table."""

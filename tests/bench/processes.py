@@ -79,11 +79,20 @@ def cpu_s(pid: int) -> float:
 
 def peak_mib(pid: int) -> float:
     """The most memory that a process ever had resident; 0 where it is gone."""
+    return _memory_mib(pid, "VmHWM:")
+
+
+def resident_mib(pid: int) -> float:
+    """The memory that a process has resident now; 0 where it is gone."""
+    return _memory_mib(pid, "VmRSS:")
+
+
+def _memory_mib(pid: int, name: str) -> float:
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
         return 0.0
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), 0.0)
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(name)), 0.0)
 
 
 def descendants(pid: int) -> list[int]:

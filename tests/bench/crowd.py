@@ -125,6 +125,7 @@ def _read(field: Field, size: int) -> Mapping[str, float]:
             "supernode_cpu": (cpu_s(supernode.pid) - supernode_s) / max(ends_s) / share.cores,
             "supernode_copies": (field.supernode_host.sent_bytes() - sent_bytes) / FILE_BYTES,
             "origin_copies": _origin_copies(field, before),
+            **_exchanged(mounts),
         }
         for path in paths:  # the bytes are right, too; read from the store, outside the time
             _require_same(Path(path), original)
@@ -175,6 +176,16 @@ def _ends_s(field: Field, commands: Sequence[Sequence[str]]) -> list[float]:
 
 def _cpu_s(mounts: Sequence[FlyfsMount]) -> float:
     return sum(cpu_s(mount.pid) for mount in mounts)
+
+
+def _exchanged(mounts: Sequence[FlyfsMount]) -> dict[str, float]:
+    """What peers sent to each other per byte of all readers' files, and how much of it was of use: the rest came too late."""
+    told = [mount.status()["bytes"] for mount in mounts]
+    whole_bytes = FILE_BYTES * len(mounts)
+    return {
+        "sent_by_peers": sum(one["served"] for one in told) / whole_bytes,
+        "used_of_peers": sum(one["peers"] for one in told) / whole_bytes,
+    }
 
 
 def _require_same(path: Path, original: Path) -> None:

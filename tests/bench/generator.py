@@ -96,6 +96,16 @@ def _greeted(peers: SimulatedPeers, numbers: range, *, reachable: bool, body_byt
     return came
 
 
+def _readers(peers: SimulatedPeers, blob: Blob) -> list[SimulatedPeer]:
+    """Peers without an address, who have joined a blob; its first pieces are as long as any."""
+    asking = _greeted(peers, _ASKING, reachable=False, body_bytes=blob.grid.length_of(PieceIndex(0)))
+    join = _join(blob)
+    for peer in asking:
+        peers.say(peer, join)
+    _await(peers, Joined, len(asking))
+    return asking
+
+
 def _await(peers: SimulatedPeers, kind: type[Message], count: int) -> None:
     end_s = time.perf_counter() + _LIMIT_S
     while count > 0:
@@ -170,10 +180,7 @@ def haves(address: Address, pid: int, seconds: float) -> Figures:
 
     frames = [request(number) for number in range(len(blob.grid))]
     with SimulatedPeers(address) as peers:
-        asking = _greeted(peers, _ASKING, reachable=False)
-        for peer in asking:
-            peers.say(peer, _join(blob))
-        _await(peers, Joined, len(asking))
+        asking = _readers(peers, blob)
         counted, rate = _answers(peers, asking, pid, seconds, lambda number: frames[number % len(frames)])
         return rate.per_s(haves=counted["Done"] * _EVENTS)
 
@@ -184,7 +191,7 @@ def pieces(address: Address, pid: int, seconds: float, url: str) -> Figures:
     body_bytes = blob.grid.length_of(PieceIndex(0))
     get = encode(GetPiece(blob_id=blob.id, piece=0, demand=True, proof=False), REQUEST)
     with SimulatedPeers(address) as peers:
-        asking = _greeted(peers, _ASKING, reachable=False, body_bytes=body_bytes)
+        asking = _readers(peers, blob)
         peers.say(asking[0], get)  # from here on it is held
         _await(peers, Piece, 1)
         counted, rate = _answers(peers, asking, pid, seconds, lambda _: get)
@@ -200,7 +207,7 @@ def redirects(address: Address, pid: int, seconds: float, url: str) -> Figures:
         (holder,) = _greeted(peers, range(1), reachable=True)
         peers.say(holder, _join(blob, has_all=True))
         _await(peers, Joined, 1)
-        asking = _greeted(peers, _ASKING, reachable=False, body_bytes=blob.piece_size)
+        asking = _readers(peers, blob)
         counted, rate = _answers(peers, asking, pid, seconds, lambda number: gets[number % len(gets)])
         sent = counted["Elsewhere"]
         return rate.per_s(redirects=sent, others=counted.total() - sent)

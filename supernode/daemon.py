@@ -24,6 +24,7 @@ from flyfs.telemetry.counters import Counters
 from flyfs.telemetry.heap import settle_heap
 from flyfs.telemetry.loop_watch import LoopWatch
 from flyfs.telemetry.status import Advertised, IsolatedOrigin, IsolatedPeer, ProcessFigures, UnreachablePeer, assemble_status
+from flyfs.transport.accepting import allow_many_connections
 from flyfs.transport.buffers import BufferPool
 from flyfs.transport.greeting import bound_address, listen, serve
 from flyfs.wire.messages import MAJOR, MINOR, Hello, Welcome
@@ -46,6 +47,7 @@ def run(config: SupernodeConfig) -> None:
     Raises:
         ConfigError: an address cannot be bound, or the cache cannot be used.
     """
+    allow_many_connections()
     for number in _END_SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # heard by the receiver below alone: the end itself must not be cut short
     trio.run(_run_until_told, config)

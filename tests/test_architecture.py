@@ -109,6 +109,7 @@ SHELLS = {
     "flyfs/telemetry/log.py",
     "flyfs/telemetry/loop_watch.py",
     "flyfs/transport/buffers.py",
+    "flyfs/transport/accepting.py",
     "flyfs/transport/bulk.py",
     "flyfs/transport/greeting.py",
     "flyfs/transport/link.py",

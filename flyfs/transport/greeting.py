@@ -10,6 +10,7 @@ import trio
 
 from flyfs.core.address import Address
 from flyfs.core.errors import Denied, FlyfsError, RemoteProtocolError, Unavailable
+from flyfs.transport.accepting import QUEUE, accept_connections
 from flyfs.transport.bulk import tune
 from flyfs.transport.link import LOST, Link
 from flyfs.wire.messages import MAJOR, Failed, Hello, Welcome
@@ -91,20 +92,14 @@ async def serve(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Accepts connections for ever: each is greeted and given to ``session``, which runs it.
+    """Accepts connections for ever: each is greeted and given to ``session``, which runs it. Closes ``listener`` in the end.
 
     ``welcome`` answers a ``Hello`` or raises a FlyfsError, which refuses it.
     """
-    accepting = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
 
-    async def one(stream: trio.SocketStream) -> None:
-        try:
-            host = stream.socket.getpeername()[0]
-        except OSError as error:  # it was reset before we got to it
-            log.debug("transport.session.ended", reason=str(error))
-            stream.socket.close()
-            return
-        link = Link(_take_socket(stream), f"peer at {host}", dialled=False)
+    async def one(sock: socket.socket, host: str) -> None:
+        tune(sock)
+        link = Link(sock, f"peer at {host}", dialled=False)
         try:
             if (hello := await _greeted(link, host, welcome)) is not None:
                 await session(Greeted(link, hello, host))
@@ -113,9 +108,10 @@ async def serve(
         finally:
             link.close()
 
-    async with trio.open_nursery() as nursery:
-        task_status.started()
-        await trio.serve_listeners(one, [accepting], handler_nursery=nursery)
+    with listener:
+        async with trio.open_nursery() as nursery:
+            task_status.started()
+            await accept_connections(listener, one, nursery)
 
 
 async def _greeted(link: Link, host: str, welcome: Callable[[Hello], Welcome]) -> Hello | None:
@@ -167,7 +163,7 @@ def listen(address: Address) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(sockaddr)
-        sock.listen(1024)
+        sock.listen(QUEUE)
         sock.setblocking(False)
     except OSError:
         sock.close()

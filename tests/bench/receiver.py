@@ -17,6 +17,8 @@ from flyfs.core.remote import RemoteFile
 from flyfs.core.urls import parse_url
 from flyfs.core.verify import Verify
 from flyfs.daemon.peer import Peer, PeerSettings, run_peer
+from flyfs.telemetry.heap import settle_heap
+from flyfs.telemetry.log import logging_to_stderr
 from tests.bench.ground import MB, MIB
 from tests.bench.processes import ChildFailed, cpu_s
 
@@ -69,6 +71,7 @@ async def _fetch(peer: Peer, url: str) -> dict[str, float]:
 
 async def _run(cache: str, supernode: str, url: str) -> None:
     async with run_peer(_settings(cache, supernode)) as peer:
+        settle_heap()  # as a daemon does
         with trio.fail_after(_LIMIT_S):
             told = await _fetch(peer, url)
         print(json.dumps(told), flush=True)
@@ -76,4 +79,5 @@ async def _run(cache: str, supernode: str, url: str) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(_run, *json.loads(sys.argv[1]))
+    with logging_to_stderr("warning"):
+        trio.run(_run, *json.loads(sys.argv[1]))

@@ -12,14 +12,16 @@ from tests.bench.runner import Contender, Group, Round
 from tests.bench.swarm import FlyfsMount, Supernode, a_mount, a_supernode
 
 _MEASURE = "cold"
+LOCAL_COPY = ("dd", "if={big}", "of={copy}", "bs=1M", "status=none")
+"""What it costs to write a page cache full."""
 
 
 def _rate(ground: Ground, seconds: float) -> dict[str, float]:
     return {"mb_per_s": ground.big_bytes / seconds / MB}
 
 
-def _copied(*words: str, reads_only: bool) -> Contender:
-    """A program that reads or copies the big file; ``{big}``, ``{url}`` and ``{copy}`` are filled in."""
+def copied(*words: str, reads_only: bool, measure: str = _MEASURE) -> Contender:
+    """A program that reads or copies the big file, to take part in a measure; fills in ``{big}``, ``{url}``, ``{copy}``."""
 
     @contextmanager
     def contender(ground: Ground) -> Iterator[Mapping[str, Round]]:
@@ -39,7 +41,7 @@ def _copied(*words: str, reads_only: bool) -> Contender:
                 copy.unlink(missing_ok=True)
             return _rate(ground, seconds) | meter.per_gib(ground.big_bytes)
 
-        yield {_MEASURE: one}
+        yield {measure: one}
 
     return contender
 
@@ -114,9 +116,9 @@ def groups() -> list[Group]:
             name="cold",
             measures=[_MEASURE],
             contenders={
-                "dd, local": _copied("dd", "if={big}", "of=/dev/null", "bs=1M", "status=none", reads_only=True),
-                "dd, local copy": _copied("dd", "if={big}", "of={copy}", "bs=1M", "status=none", reads_only=False),
-                "curl, to a file": _copied("curl", "-sS", "--noproxy", "*", "-o", "{copy}", "{url}", reads_only=False),
+                "dd, local": copied("dd", "if={big}", "of=/dev/null", "bs=1M", "status=none", reads_only=True),
+                "dd, local copy": copied(*LOCAL_COPY, reads_only=False),
+                "curl, to a file": copied("curl", "-sS", "--noproxy", "*", "-o", "{copy}", "{url}", reads_only=False),
                 "rclone, off": _rclone("off"),
                 "rclone, full": _rclone("full"),
                 "flyfs, supernode": _through_supernode,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from subprocess import Popen
 
+from tests.bench.cold import LOCAL_COPY, copied
 from tests.bench.ground import BIG, Ground
 from tests.bench.processes import ChildFailed, cpu_s, running
 from tests.bench.runner import Group, Round
@@ -44,5 +45,6 @@ def _flyfs(ground: Ground) -> Iterator[Mapping[str, Round]]:
 
 
 def groups() -> list[Group]:
-    """Measured against a fixed bound."""
-    return [Group(name="peers", measures=[_MEASURE], contenders={"flyfs": _flyfs})]
+    """Measured against a fixed bound; beside it, what the machine asks just now for fresh pages."""
+    local = copied(*LOCAL_COPY, reads_only=False, measure=_MEASURE)
+    return [Group(name="peers", measures=[_MEASURE], contenders={"dd, local copy": local, "flyfs": _flyfs})]

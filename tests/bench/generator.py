@@ -28,13 +28,17 @@ from flyfs.wire.messages import (
     GetPiece,
     Have,
     Hello,
+    Hurry,
     Introduce,
     Join,
     Joined,
     Message,
+    Offer,
     Piece,
     Ping,
     Reached,
+    Retire,
+    Shun,
     Stat,
     Welcome,
 )
@@ -52,7 +56,7 @@ _QUIET_S = 5.0
 """Nothing came for so long: nothing will."""
 _BLOB_BYTES = 200 * MIB
 _TASKS = 10
-_NEWS = {Introduce.code, Reached.code}
+_NEWS = {one.code for one in (Hurry, Introduce, Offer, Reached, Retire, Shun)}
 """Nobody asked for them."""
 
 Figures = dict[str, float]

@@ -78,9 +78,9 @@ def test_whoever_meets_one_reads_on_from_the_supernode_whatever_the_rubbish(
 
 
 def test_a_healthy_holder_among_them_is_read_from_and_not_blamed(
-    fleet: Fleet, root: Path, origin: NginxOrigin, supernode: Supernode, standing: ExitStack, reader: Reader
+    fleet: Fleet, root: Path, origin: NginxOrigin, supernode: Supernode, standing: ExitStack
 ) -> None:
-    digest = a_file(root, "file")
+    digest, reader = a_file(root, "file"), standing.enter_context(Reader.started())
     healthy, mount = fleet.mounts(("healthy", "m"), supernode=supernode)
     assert reader.digest(healthy.path(origin.authority, "file")) == digest
     ways = ("noise for a bitmap", "half a piece, then silence", "wrong bytes", "a longer piece")

@@ -351,7 +351,9 @@ class Fleet:
         mount.start()
         return mount
 
-    def mounts(self, names: Sequence[str], *options: str, supernode: Supernode | Sequence[Supernode] | None = None) -> list[Mount]:
+    def mounts(
+        self, names: Sequence[str], *options: str, supernode: Supernode | Sequence[Supernode] | None = None
+    ) -> list[Mount]:
         """Running mounts that start together."""
         mounts = [self.planned_mount(name, *options, supernode=supernode) for name in names]
         self.start(mounts)

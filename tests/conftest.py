@@ -39,9 +39,9 @@ def pytest_configure() -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_stays_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Fails a test that leaves a mount or a loop device below pytest's directory, or a process of ours; and removes them."""
+    """Fails a test that leaves behind a process, a network, or a mount or loop device below pytest's directory; removes them."""
     base = tmp_path_factory.getbasetemp()
-    mounts, processes = _mounts_below(base), _process_ids()
+    mounts, processes, networks = _mounts_below(base), _process_ids(), _networks()
     yield
     left_mounts = [mount for mount in _mounts_below(base) if mount not in mounts]
     started = {number: words for number in _process_ids() - processes if (words := _words_of_ours(number))}
@@ -53,7 +53,11 @@ def _nothing_stays_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         subprocess.run(["losetup", "--detach", loop], check=False)
     assert not left_mounts, f"mounts left behind: {left_mounts}"
     assert not left_loops, f"loop devices left behind: {left_loops}"
+    left_networks = sorted(_networks() - networks)
+    for network in left_networks:
+        subprocess.run(["ip", "netns", "delete", network], check=False)
     assert not left, f"processes left behind: {left}"
+    assert not left_networks, f"networks left behind: {left_networks}"
 
 
 def _mounts_below(directory: Path) -> list[str]:
@@ -69,6 +73,11 @@ def _loops_below(directory: Path) -> list[str]:
             if place.read_text().startswith(f"{directory}/"):
                 found.append(f"/dev/{place.parents[1].name}")
     return found
+
+
+def _networks() -> set[str]:
+    """Network namespaces that this process made; others run tests, too."""
+    return {place.name for place in Path("/run/netns").glob(f"flyfs-{os.getpid()}*")}
 
 
 def _process_ids() -> set[int]:

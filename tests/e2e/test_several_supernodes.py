@@ -159,7 +159,7 @@ def test_a_fresh_supernode_that_is_told_forged_digests_harms_nobody(place: Place
     blob = decode_record(Blob, head.read_bytes())
     place.first.kill()
 
-    with LyingPeer.joined(parse(place.second), blob) as liar:
+    with LyingPeer.joined("liar", parse(place.second), blob) as liar:
         wait_until(lambda: place.second.status()["peers"]["known"] == 2, "both are there")
         bert = place.mount("bert")
         assert reader.digest(place.path(bert, name)) == hashlib.sha256(content).hexdigest()

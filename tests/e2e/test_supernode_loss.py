@@ -120,13 +120,14 @@ def test_what_is_held_is_read_on_and_the_rest_fails_in_time_until_it_is_back(pla
         assert all(place.origin.log().most_often_sent(f"/{name}") == 1 for name in SIZES)
 
 
-def test_pieces_of_peers_are_read_while_it_is_gone(place: Place, reader: Reader) -> None:
+@pytest.mark.parametrize("how", ["killed", "paused"])
+def test_pieces_of_peers_are_read_while_it_is_gone(place: Place, reader: Reader, how: str) -> None:
     path = place.at(place.second, "peer's")
     with opened(reader, path) as descriptor:
         reader.get("read_open", descriptor=descriptor, offset=0, size=1)
         wait_until(lambda: place.second.status()["peers"]["known"] == 1, "the mounts have met")
         before = place.second.status()["bytes"]
-        gone(place, "killed")
+        gone(place, how)
 
         for offset in range(0, SIZES["peer's"], MIB):
             found = reader.get("read_open", descriptor=descriptor, offset=offset, size=MIB)

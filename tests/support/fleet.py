@@ -16,6 +16,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ _BIN = Path(sys.executable).parent
 _READY_S = 60.0
 """Starting takes a second on an idle machine; six may be busy with the same two cores."""
 _END_S = 20.0
+_STARTERS = 4
 _POLL_S = 0.02
 
 
@@ -268,6 +270,14 @@ class Mount:
         """As a crash would; the mount stays, dead."""
         self.stop(signal.SIGKILL)
 
+    def pause(self) -> None:
+        """It answers nobody, with its connections open; who reads through it waits."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Ends ``pause``."""
+        os.kill(self.pid, signal.SIGCONT)
+
     def _reap(self) -> int | None:
         process, self._foreground = self._foreground, None
         return process.wait(_END_S) if process is not None else None
@@ -281,6 +291,7 @@ class Mount:
         """Ends the daemon, if it lives, and takes away whatever is mounted."""
         try:
             if self.pid and not has_ended(self.pid):
+                self.resume()
                 self.stop()
         finally:
             if self.pid and not has_ended(self.pid):
@@ -339,6 +350,23 @@ class Fleet:
         mount = self.planned_mount(name, *options, supernode=supernode)
         mount.start()
         return mount
+
+    def mounts(
+        self, names: Sequence[str], *options: str, supernode: Supernode | Sequence[Supernode] | None = None
+    ) -> list[Mount]:
+        """Running mounts that start together."""
+        mounts = [self.planned_mount(name, *options, supernode=supernode) for name in names]
+        self.start(mounts)
+        return mounts
+
+    @staticmethod
+    def start(mounts: Sequence[Mount]) -> None:
+        """Starts planned mounts, some at a time: more would only wait for a core."""
+        starters = ThreadPoolExecutor(_STARTERS)
+        try:
+            list(starters.map(Mount.start, mounts))
+        finally:
+            starters.shutdown(cancel_futures=True)
 
     def planned_mount(self, name: str, *options: str, supernode: Supernode | Sequence[Supernode] | None = None) -> Mount:
         """A mount that was not started yet."""

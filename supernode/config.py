@@ -41,7 +41,10 @@ _PARENT_PIPE = Option(
     name="parent-pipe", kind=kinds.DESCRIPTOR, hidden=True, help="read end of a pipe whose other end the daemon holds"
 )
 
-_RATE_LIMIT = Option(name="rate-limit", kind=kinds.RATE, planned=True, help="bound on sending")
+_RATE_LIMIT = Option(
+    name="rate-limit", kind=kinds.RATE, help="what flyfs may receive, and send, on the whole host: this supernode and all mounts"
+)
+_RUNTIME_DIR = Option(name="runtime-dir", kind=kinds.PATH, help="where the host's rate limit is shared")
 _EXPORT = Option(name="export", kind=kinds.TEXT, repeatable=True, planned=True, help="directories to serve as origins")
 _PLANNED = tuple(
     Option(name=name, kind=kinds.PATH, planned=True, help="comes later")
@@ -64,6 +67,7 @@ SUPERNODE_OPTIONS: tuple[Option[Any], ...] = (
     _EMBEDDED,
     _PARENT_PIPE,
     _RATE_LIMIT,
+    _RUNTIME_DIR,
     _EXPORT,
     *_PLANNED,
 )
@@ -82,6 +86,8 @@ class SupernodeConfig:
         origin_ca: PEM file, None for the system's authorities.
         piece_size: bytes, None for what follows from a file's size.
         key_file: the private key that all supernodes of a fleet share; None where it has one of its own.
+        rate_limit: bytes per second for the whole host, 0 for no limit; None where it stays as it is.
+        limit_directories: where the host's limit may be shared.
         embedded: digests, keys and blob heads are kept, not bytes; loopback origins are allowed.
         parent_pipe: descriptor that ends (EOF) with the daemon; None for a supernode of its own.
     """
@@ -96,6 +102,8 @@ class SupernodeConfig:
     insecure: bool
     piece_size: int | None
     key_file: Path | None
+    rate_limit: int | None
+    limit_directories: tuple[Path, ...]
     log_level: str
     embedded: bool
     parent_pipe: int | None
@@ -134,6 +142,8 @@ def read_supernode_config(arguments: Sequence[str], environment: Mapping[str, st
         insecure=insecure,
         piece_size=settings.get(_PIECE_SIZE),
         key_file=_private_file(settings, _KEY_FILE),
+        rate_limit=settings.get(_RATE_LIMIT),
+        limit_directories=_limit_directories(settings, environment),
         log_level=settings.need(_LOG_LEVEL),
         embedded=embedded,
         parent_pipe=settings.get(_PARENT_PIPE),
@@ -173,9 +183,26 @@ def _cache_directory(settings: Settings, environment: Mapping[str, str]) -> Path
         return Path(chosen).absolute()
     if os.geteuid() == 0:
         return Path("/var/cache/flyfs/supernode")
+    return _cache_home(environment) / "supernode"
+
+
+def _cache_home(environment: Mapping[str, str]) -> Path:
     home = environment.get("XDG_CACHE_HOME", "")
     below = Path(home) if home.startswith("/") else Path(environment.get("HOME") or Path.home()) / ".cache"
-    return below / "flyfs" / "supernode"
+    return below / "flyfs"
+
+
+def _limit_directories(settings: Settings, environment: Mapping[str, str]) -> tuple[Path, ...]:
+    """The one that was chosen; else the user's own, and the host's."""
+    chosen = settings.get(_RUNTIME_DIR)
+    if chosen is not None:
+        return (Path(chosen).absolute(),)
+    host = Path("/run/flyfs")
+    if os.geteuid() == 0:
+        return (host,)
+    below = environment.get("XDG_RUNTIME_DIR", "")
+    own = Path(below) / "flyfs" if below.startswith("/") else _cache_home(environment) / "run"
+    return (own, host)
 
 
 def _private_file(settings: Settings, option: Option[str]) -> Path | None:

@@ -17,13 +17,22 @@ from flyfs.core.address import Address
 from flyfs.core.errors import ConfigError
 from flyfs.core.ids import BlobId
 from flyfs.core.signing import KEY_BYTES, SigningKey
+from flyfs.limit.host_limit import UNLIMITED, HostLimit
 from flyfs.origin.address_guard import AddressPolicy, AllowedOrigins
 from flyfs.origin.client import OriginClient
 from flyfs.store.store import Store
 from flyfs.telemetry.counters import Counters
 from flyfs.telemetry.heap import settle_heap
 from flyfs.telemetry.loop_watch import LoopWatch
-from flyfs.telemetry.status import Advertised, IsolatedOrigin, IsolatedPeer, ProcessFigures, UnreachablePeer, assemble_status
+from flyfs.telemetry.status import (
+    Advertised,
+    IsolatedOrigin,
+    IsolatedPeer,
+    LimitFigures,
+    ProcessFigures,
+    UnreachablePeer,
+    assemble_status,
+)
 from flyfs.transport.accepting import allow_many_connections
 from flyfs.transport.buffers import BufferPool
 from flyfs.transport.greeting import bound_address, listen, serve
@@ -64,6 +73,11 @@ async def _run_until_told(config: SupernodeConfig) -> None:
 
 
 async def _run(config: SupernodeConfig) -> None:
+    with HostLimit.open(config.limit_directories, config.rate_limit) as limit:
+        await _serve(config, limit)
+
+
+async def _serve(config: SupernodeConfig, limit: HostLimit) -> None:
     peers, web = _bind(config.listen, "--listen"), _bind(config.http, "--http") if config.http is not None else None
     async with trio.open_nursery() as root:
         if config.parent_pipe is not None:
@@ -72,13 +86,14 @@ async def _run(config: SupernodeConfig) -> None:
             Store.open(
                 config.cache_directory, limit_bytes=config.cache_limit_bytes, verify=config.verify, owner=_owner(config)
             ) as store,
-            OriginClient(policy=_policy(config), origin_ca=config.origin_ca) as origin,
+            OriginClient(policy=_policy(config), origin_ca=config.origin_ca, limit=limit) as origin,
             trio.open_nursery() as services,  # ends before the store and the origin client do
         ):
-            supernode = Supernode(config, store, origin, services)
+            supernode = Supernode(config, store, origin, limit, services)
             await services.start(supernode.watch.run)
             await services.start(supernode.sessions.run)
-            await services.start(partial(serve, peers, supernode.welcome, supernode.sessions.session))
+            counted = UNLIMITED if config.embedded else limit  # what an embedded one hands out goes to its own daemon only
+            await services.start(partial(serve, peers, supernode.welcome, supernode.sessions.session, limit=counted))
             if web is not None:
                 web_address = bound_address(web)
                 await services.start(partial(run_web, web, supernode.status))
@@ -92,11 +107,14 @@ async def _run(config: SupernodeConfig) -> None:
 class Supernode:
     """All parts of one supernode, wired."""
 
-    def __init__(self, config: SupernodeConfig, store: Store, origin: OriginClient, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, config: SupernodeConfig, store: Store, origin: OriginClient, limit: HostLimit, nursery: trio.Nursery
+    ) -> None:
         self.watch = LoopWatch()
         self._config = config
         self._store = store
         self._origin = origin
+        self._limit = limit
         self._counters = Counters()
         self._started_at_s = time.time()
         self._key = SigningKey(_seed(config))
@@ -170,6 +188,7 @@ class Supernode:
                 for origin, breaker in self._origin.isolated()[:MOST_TOLD]
             ],
             store=self._store.statistics(),
+            limit=LimitFigures(receive=self._limit.receive.rate or None, send=self._limit.send.rate or None),
             demand_latency=self.sessions.demand_latency.quantiles(),
             loop_lag=self.watch.lag(),
             open_files=len(self._coordinator.tasks),

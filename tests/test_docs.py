@@ -22,7 +22,7 @@ from flyfs.fs.extended import OF_FILES
 from flyfs.fuse.errno_map import ERRNO_OF, NO_ATTRIBUTE, READ_ONLY, UNFORESEEN
 from flyfs.telemetry.counters import CounterStatistics
 from flyfs.telemetry.latency import Quantiles
-from flyfs.telemetry.status import Advertised, ProcessFigures, SupernodeFigures, assemble_status
+from flyfs.telemetry.status import Advertised, LimitFigures, ProcessFigures, SupernodeFigures, assemble_status
 from flyfs.wire.codec import MAX_FRAME_BYTES
 from flyfs.wire.messages import MAJOR, MESSAGES, MINOR, Message
 from supernode.config import read_supernode_config
@@ -148,6 +148,7 @@ def test_the_status_reference_shows_exactly_the_keys_that_are_told() -> None:
         advertised=Advertised(address=""),
         supernodes=[SupernodeFigures(address="", state="up")],
         store=store,
+        limit=LimitFigures(),
         demand_latency=cast("Quantiles", latency),
         loop_lag=cast("Quantiles", latency),
         open_files=0,

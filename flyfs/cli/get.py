@@ -1,23 +1,19 @@
 """``flyfs get URL``: fetches one file, through a running daemon or by itself. Shell."""
 
 import os
-import signal
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from flyfs.cli.output_file import OutputFile
 from flyfs.cli.progress import Progress, shown_progress
+from flyfs.cli.terminable import TERMINATED, terminable
 from flyfs.cli.through_daemon import Sink, read_through_daemon
 from flyfs.config.get import GetConfig, read_get_config
 from flyfs.control.mounts import flyfs_mountpoints, mount_over
 from flyfs.core.errors import ConfigError
 from flyfs.core.urls import RemoteUrl
+from flyfs.limit.host_limit import HostLimit
 from flyfs.telemetry.log import logging_to_stderr
-
-_TERMINATED = 143
-"""128 + SIGTERM, as shells say it."""
 
 
 class Fetch(Protocol):
@@ -63,7 +59,9 @@ def prepare(arguments: Sequence[str]) -> Callable[[], int]:
 
 def get(config: GetConfig, fetch: Fetch) -> int:
     """Fetches as ``config`` says; returns the exit status, raises FlyfsError."""
-    with _terminable() as terminated, logging_to_stderr(config.log_level):
+    with terminable() as terminated, logging_to_stderr(config.log_level):
+        if config.rate_limit is not None:  # a daemon that fetches for us is bound by it too
+            HostLimit.open(config.runtime_directories, config.rate_limit).close()
         try:
             with OutputFile(config.output, config.sha256) as file, shown_progress(config.output.name) as progress:
                 sink = Delivery(file, progress)
@@ -74,7 +72,7 @@ def get(config: GetConfig, fetch: Fetch) -> int:
                 file.commit()
         except (KeyboardInterrupt, BaseExceptionGroup):  # nurseries wrap it
             if terminated:
-                return _TERMINATED
+                return TERMINATED
             raise
     return 0
 
@@ -83,19 +81,3 @@ def _fetch_alone(config: GetConfig, url: RemoteUrl, sink: Sink) -> None:
     from flyfs.daemon.fetching import fetch  # noqa: PLC0415 - the swarm is not needed where a daemon runs
 
     fetch(config, url, sink)
-
-
-@contextmanager
-def _terminable() -> Generator[list[int]]:
-    """SIGTERM ends a fetch as Ctrl-C does, so that it cleans up too; the list is not empty where it came."""
-    terminated: list[int] = []
-
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        terminated.append(number)
-        signal.raise_signal(signal.SIGINT)
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield terminated
-    finally:
-        signal.signal(signal.SIGTERM, before)

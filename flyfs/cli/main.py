@@ -21,9 +21,11 @@ COMMANDS = {
     "path": "prints the path below a mountpoint at which a URL is seen",
     "status": "tells what the mounts of this host do",
     "cache": "lists, drops and verifies what was fetched",
+    "warm": "fetches files before anybody reads them",
+    "limit": "shows and sets what flyfs may receive and send on this host",
 }
 #: Refused by name: they come with later versions.
-PLANNED = ("upgrade", "warm", "top", "limit", "doctor", "index", "image", "snapshotter")
+PLANNED = ("upgrade", "top", "doctor", "index", "image", "snapshotter")
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells say it."""

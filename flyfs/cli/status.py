@@ -12,7 +12,7 @@ from flyfs.config.places import mount_name
 from flyfs.control.client import ControlClient, find_daemon, find_daemons
 from flyfs.control.mounts import flyfs_mountpoints, mount_at
 from flyfs.core.errors import FlyfsError, NotFound, Unavailable
-from flyfs.core.units import show_size
+from flyfs.core.units import show_rate, show_size
 
 
 def prepare(arguments: Sequence[str]) -> Callable[[], int]:
@@ -75,6 +75,10 @@ def describe(status: dict[str, Any]) -> str:
         ("open files", str(status["open_files"])),
         ("peers", f"{status['peers']['known']} known, {len(status['peers']['isolated'])} isolated"),
     ]
+    limited = status.get("limit", {})  # as "advertised" below
+    if any(limited.values()):
+        may = [f"{_rate(limited[f'{way}_bytes_per_s'])} to {way}" for way in ("receive", "send")]
+        lines.append(("limit", f"{', '.join(may)}, for the whole host"))
     lines += [("isolated", f"{each['address']} until {each['until']}: {each['reason']}") for each in status["peers"]["isolated"]]
     lines += [("supernode", f"{each['address']} {_state(each)}") for each in status["supernodes"]]
     advertised = status.get("advertised", {"reachable": None})  # a daemon of an older version tells nothing about it
@@ -106,6 +110,10 @@ def tabulate(answers: Sequence[dict[str, Any]]) -> str:
         for each in answers
     ]
     return in_columns(rows)
+
+
+def _rate(rate: int | None) -> str:
+    return "no limit" if rate is None else show_rate(rate)
 
 
 def _state(supernode: dict[str, Any]) -> str:

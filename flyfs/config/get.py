@@ -15,6 +15,7 @@ from flyfs.config.options import (
     OWN_FETCH,
     PIECE_SIZE,
     QUIET_LOG_LEVEL,
+    RATE_LIMIT,
     RESOLVER,
     SHA256,
     SUPERNODES,
@@ -44,7 +45,8 @@ class GetConfig:
         cache_directory: for a fetch without a daemon.
         cache_is_shared: nobody chose the directory, so another fetch may be using it: then a temporary one serves as well.
         alone: the command line says how to fetch, so no running daemon is asked.
-        runtime_directories: where to look for running daemons.
+        rate_limit: bytes per second for the whole host, 0 for no limit; None where it stays as it is.
+        runtime_directories: where to look for running daemons, and for the host's limit.
     """
 
     url: RemoteUrl
@@ -61,6 +63,7 @@ class GetConfig:
     allow_origin: tuple[str, ...]
     origin_ca: Path | None
     piece_size: int | None
+    rate_limit: int | None
     log_level: str
     alone: bool
     runtime_directories: tuple[Path, ...]
@@ -88,6 +91,7 @@ def read_get_config(arguments: Sequence[str], environment: Mapping[str, str], mo
         allow_origin=settings.all(ALLOW_ORIGIN),
         origin_ca=readable_file(settings, ORIGIN_CA, mounts),
         piece_size=settings.get(PIECE_SIZE),
+        rate_limit=settings.get(RATE_LIMIT),
         log_level=settings.need(QUIET_LOG_LEVEL),
         alone=any(settings.by_flag(option) for option in OWN_FETCH),
         runtime_directories=runtime_directories(settings, environment, mounts),

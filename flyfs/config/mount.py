@@ -21,6 +21,7 @@ from flyfs.config.options import (
     NO_ORIGIN,
     ORIGIN_CA,
     PIECE_SIZE,
+    RATE_LIMIT,
     READY_PIPE,
     RESOLVER,
     RUNTIME_DIR,
@@ -29,7 +30,7 @@ from flyfs.config.options import (
     VERIFY,
 )  # fmt: skip
 from flyfs.config.places import cache_home, mount_name, mountpoint_in, runtime_home
-from flyfs.config.settings import path_in, read_settings, readable_file
+from flyfs.config.settings import path_in, read_settings, readable_file, runtime_directories
 from flyfs.core.address import Address, SrvName, require_protection
 from flyfs.core.command_line import CommandLine
 from flyfs.core.errors import ConfigError
@@ -55,6 +56,8 @@ class MountConfig:
         advertise: None where peers are told the listener's own address.
         origin_ca: PEM file, None for the system's authorities.
         piece_size: bytes, None for what follows from a file's size.
+        rate_limit: bytes per second for the whole host, 0 for no limit; None where it stays as it is.
+        limit_directories: where the host's limit may be shared.
         location: ``region|zone|rack`` or a prefix, empty for unknown.
         ready_pipe: descriptor of the starting command's pipe, None in the foreground.
     """
@@ -75,6 +78,8 @@ class MountConfig:
     allow_origin: tuple[str, ...]
     origin_ca: Path | None
     piece_size: int | None
+    rate_limit: int | None
+    limit_directories: tuple[Path, ...]
     location: str
     insecure: bool
     deadline_s: float
@@ -136,6 +141,8 @@ def read_mount_config(arguments: Sequence[str], environment: Mapping[str, str], 
         allow_origin=settings.all(ALLOW_ORIGIN),
         origin_ca=origin_ca,
         piece_size=settings.get(PIECE_SIZE),
+        rate_limit=settings.get(RATE_LIMIT),
+        limit_directories=runtime_directories(settings, environment, mounts),
         location=settings.get(LOCATION) or "",
         insecure=insecure,
         deadline_s=settings.need(DEADLINE),

@@ -48,9 +48,17 @@ SHA256 = Option(name="sha256", kind=kinds.SHA256, help="digest that the content 
 TIMEOUT = Option(name="timeout", kind=kinds.SECONDS, help="give up after so long")
 
 TO = Option(name="to", kind=kinds.SIZE, help="bytes that may stay; by default what the cache's limit allows")
+RATE_LIMIT = Option(
+    name="rate-limit", kind=kinds.RATE, help="what flyfs may receive, and send, on the whole host: all mounts and commands"
+)
+RECEIVE = Option(name="receive", kind=kinds.RATE, flag_only=True, help="what flyfs may receive on the whole host")
+SEND = Option(name="send", kind=kinds.RATE, flag_only=True, help="what flyfs may send on the whole host")
+LOCAL = Option(name="local", kind=kinds.SWITCH, flag_only=True, help="on this host, and on what it fetches through (the default)")
+SUPERNODE_ONLY = Option(
+    name="supernode-only", kind=kinds.SWITCH, flag_only=True, help="only the supernode reads it; nothing comes to this host"
+)
 
 _HEADER = Option(name="header", kind=kinds.TEXT, repeatable=True, planned=True, help="sent to origins")
-_RATE_LIMIT = Option(name="rate-limit", kind=kinds.RATE, planned=True, help="bound on receiving")
 _FILTER_QUERY = Option(name="filter-query", kind=kinds.TEXT, planned=True, help="query parameters that do not tell content apart")
 _PLANNED = tuple(
     Option(name=name, kind=kinds.TEXT, planned=True, help="comes later")
@@ -61,12 +69,14 @@ _PLANNED = tuple(
 OWN_FETCH: tuple[Option[Any], ...] = (
     SUPERNODES, RESOLVER, CACHE, CACHE_LIMIT, VERIFY, NO_ORIGIN, ALLOW_ORIGIN, ORIGIN_CA, PIECE_SIZE,
 )  # fmt: skip
-_SOURCES: tuple[Option[Any], ...] = (*OWN_FETCH, RUNTIME_DIR, CONFIG, _HEADER, _RATE_LIMIT)
+_SOURCES: tuple[Option[Any], ...] = (*OWN_FETCH, RUNTIME_DIR, CONFIG, RATE_LIMIT)
 MOUNT_OPTIONS: tuple[Option[Any], ...] = (
-    *_SOURCES, LOG_LEVEL, LISTEN, ADVERTISE, CONSISTENCY, LOCATION, INSECURE, DEADLINE, UMASK, ALLOW_OTHER, FOREGROUND,
+    *_SOURCES, _HEADER, LOG_LEVEL, LISTEN, ADVERTISE, CONSISTENCY, LOCATION, INSECURE, DEADLINE, UMASK, ALLOW_OTHER, FOREGROUND,
     READY_PIPE, *_PLANNED,
 )  # fmt: skip
-GET_OPTIONS: tuple[Option[Any], ...] = (*_SOURCES, QUIET_LOG_LEVEL, OUTPUT, SHA256, TIMEOUT, _FILTER_QUERY)
+GET_OPTIONS: tuple[Option[Any], ...] = (*_SOURCES, _HEADER, QUIET_LOG_LEVEL, OUTPUT, SHA256, TIMEOUT, _FILTER_QUERY)
+WARM_OPTIONS: tuple[Option[Any], ...] = (*_SOURCES, QUIET_LOG_LEVEL, LOCAL, SUPERNODE_ONLY)
+LIMIT_OPTIONS: tuple[Option[Any], ...] = (RECEIVE, SEND, RUNTIME_DIR, CONFIG)
 STATUS_OPTIONS: tuple[Option[Any], ...] = (JSON, RUNTIME_DIR, CONFIG)
 UMOUNT_OPTIONS: tuple[Option[Any], ...] = (RUNTIME_DIR, CONFIG)
 CACHE_OPTIONS: tuple[Option[Any], ...] = (CACHE, JSON, RUNTIME_DIR, CONFIG)

@@ -20,6 +20,7 @@ from flyfs.control.messages import (
     Request,
     StatusRequest,
     StopRequest,
+    WarmRequest,
     decode_answer,
     encode_request,
 )
@@ -29,6 +30,8 @@ from flyfs.core.urls import RemoteUrl
 _ANSWER_S = 5.0
 """Daemons answer from memory: what takes longer is a stalled loop."""
 _LOOK_S = 1.0
+_WARM_S = 120.0
+"""Before the first line a daemon may ask about the name for twice its deadline."""
 _CACHE_S = 60.0
 """What a cache is asked waits for its disk; between two lines of an answer, no longer than this."""
 
@@ -66,6 +69,23 @@ class ControlClient:
             Unavailable: as ``status``.
         """
         self._ask(StopRequest())
+
+    def warm(self, url: RemoteUrl, on_progress: Callable[[int, int], None], *, supernode_only: bool) -> None:
+        """Has the daemon fetch all of ``url``; ``on_progress`` is called with bytes held and in all. Interrupted, it ends.
+
+        Raises:
+            FlyfsError: what the daemon said.
+            Unavailable: as ``status``, with more patience.
+        """
+
+        def on_row(row: Any) -> None:
+            match row:
+                case {"held_bytes": int(held_bytes), "size_bytes": int(size_bytes)}:
+                    on_progress(held_bytes, size_bytes)
+                case _:
+                    raise RemoteProtocolError(f"{self.path}: no progress: {str(row)[:200]}")
+
+        self._ask(WarmRequest(str(url), supernode_only), on_row, line_s=_WARM_S)
 
     def cache(self, request: CacheRequest, on_row: Callable[[Any], None]) -> Any:
         """What the daemon's cache answers; ``on_row`` is called with each row that comes before.

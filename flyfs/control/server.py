@@ -26,23 +26,26 @@ from flyfs.control.messages import (
     StatusRequest,
     StopRequest,
     Tell,
+    WarmRequest,
     decode_request,
     encode_answer,
     encode_error,
     encode_more,
 )
-from flyfs.core.errors import ConfigError, Denied, FlyfsError, RemoteProtocolError
+from flyfs.core.errors import ConfigError, Denied, FlyfsError, RemoteProtocolError, Unavailable
 from flyfs.core.urls import RemoteUrl, parse_url
 
 _CLIENT_S = 10.0
 """How long one client may take to send a request, and to receive each line of its answer."""
 _CLIENTS = 32
+_WARMING = 8
+"""Of these, so that a status is answered in any case."""
 
 _log = structlog.get_logger("flyfs.control")
 
 
 class Handlers(Protocol):
-    """What a daemon answers: from memory, without waiting for anything, but for what concerns its cache."""
+    """What a daemon answers: from memory, without waiting for anything, but for ``warm`` and ``cache``."""
 
     def status(self) -> Mapping[str, object]:
         """The status document."""
@@ -54,6 +57,10 @@ class Handlers(Protocol):
 
     def stop(self) -> None:
         """Begins to end the mount and the daemon."""
+        ...
+
+    async def warm(self, url: RemoteUrl, tell: Tell, *, supernode_only: bool) -> None:
+        """Fetches all of ``url`` before anybody reads it; raises FlyfsError. Cancelled where the client has gone."""
         ...
 
     async def cache(self, request: CacheRequest, tell: Tell) -> object:
@@ -68,6 +75,7 @@ class ControlServer:
         self._path = path
         self._handlers = handlers
         self._slots = trio.CapacityLimiter(_CLIENTS)
+        self._warming = trio.CapacityLimiter(_WARMING)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serves until cancelled, then removes the socket; started once it answers.
@@ -124,12 +132,26 @@ class ControlServer:
                 _log.info("control.stop.asked", uid=uid)
                 self._handlers.stop()
                 return None
+            case WarmRequest(url, supernode_only):
+                await self._warm(_url(url), tell, supernode_only=supernode_only)
+                return None
             case CacheList():
                 return await self._handlers.cache(request, tell)
             case _:
                 _check_user(uid, "change its cache")
                 _log.info("control.cache.asked", uid=uid, request=type(request).__name__)
                 return await self._handlers.cache(request, tell)
+
+    async def _warm(self, url: RemoteUrl, tell: Tell, *, supernode_only: bool) -> None:
+        token = object()
+        try:
+            self._warming.acquire_on_behalf_of_nowait(token)
+        except trio.WouldBlock:
+            raise Unavailable(f"the daemon warms {_WARMING} files already; try again when one of them is done") from None
+        try:
+            await self._handlers.warm(url, tell, supernode_only=supernode_only)
+        finally:
+            self._warming.release_on_behalf_of(token)
 
 
 def _check_user(uid: int, what: str) -> None:

@@ -112,6 +112,18 @@ class Bitmap:
         """Whether every piece is set."""
         return self.count == self.length
 
+    def first_missing(self, start: int = 0) -> int:
+        """The first piece from ``start`` on that is not set; ``length`` where all are."""
+        piece = start
+        while piece < self.length:
+            if not piece & 7 and self._bytes[piece >> 3] == 0xFF:
+                piece += 8
+            elif piece in self:
+                piece += 1
+            else:
+                return piece
+        return self.length
+
     def has_all(self, pieces: range) -> bool:
         """Whether every piece of a contiguous range is set."""
         if self.count == self.length:

@@ -26,6 +26,7 @@ class Option(Generic[T]):
         repeatable: may be given several times; a list in a file, separated by commas in the environment.
         planned: refused by name: it comes with a later version.
         hidden: flag only, between our own processes.
+        flag_only: says what one call does: neither a file nor the environment may hold it.
         short: one letter, without the dash.
     """
 
@@ -36,6 +37,7 @@ class Option(Generic[T]):
     repeatable: bool = False
     planned: bool = False
     hidden: bool = False
+    flag_only: bool = False
     short: str = ""
     environment: str = field(init=False)
     key: str = field(init=False)
@@ -77,7 +79,7 @@ class CommandLine(argparse.ArgumentParser):
         Raises:
             ConfigError: an unknown option, a missing or surplus argument.
         """
-        known, unknown = self.parse_known_args(arguments)
+        known, unknown = self.parse_known_intermixed_args(arguments)
         for argument in unknown:
             if argument.startswith("-"):
                 name = argument.partition("=")[0]

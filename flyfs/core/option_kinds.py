@@ -83,6 +83,20 @@ def _ip_address(text: str) -> Address:
     return address
 
 
+LEAST_RATE = 8_000
+"""64 kbit/s: at less, no piece comes before its reader has given up."""
+
+
+def _rate(text: str) -> int:
+    """Bytes per second, 0 for no limit."""
+    if text.strip().lower() == "off":
+        return 0
+    rate = parse_rate(text)
+    if rate < LEAST_RATE:
+        raise ValueError(text)
+    return rate
+
+
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[T]):
     """How one kind of value is written.
@@ -104,7 +118,7 @@ SWITCH = Kind("", "true or false", _boolean, (bool,))
 TEXT = Kind("TEXT", "text that is not empty", _matching(r"[^\0]+"))
 PATH = Kind("PATH", "a path", _matching(r"[^\0]+"))
 SIZE = Kind("SIZE", "a size such as 500MiB or 20GB", parse_size, (str, int))
-RATE = Kind("RATE", "a rate such as 20MB/s or 100Mbit/s", parse_rate)
+RATE = Kind("RATE", "a rate of at least 8kB/s, such as 20MB/s or 100Mbit/s, or off", _rate)
 SECONDS = Kind("SECONDS", "a number of seconds above 0", _seconds, (str, int, float))
 ADDRESS = Kind("HOST:PORT", "HOST:PORT", parse_address)
 IP_ADDRESS = Kind("IP:PORT", "IP:PORT", _ip_address)

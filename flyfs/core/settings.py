@@ -95,7 +95,7 @@ def load(
 
 
 def _from_environment(environment: Mapping[str, str], options: Sequence[Option[Any]]) -> dict[str, tuple[str, str]]:
-    mine = {option.environment: option for option in options if not option.hidden}
+    mine = {option.environment: option for option in options if not option.hidden and not option.flag_only}
     found: dict[str, tuple[str, str]] = {}
     for variable, text in sorted(environment.items()):
         if variable in mine and text:  # an empty variable is an unset one
@@ -118,7 +118,7 @@ def _from_file(
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not TOML: {error}") from error
-    keys = [option.key for option in known if not option.hidden and option.name != "config"]
+    keys = [option.key for option in known if not option.hidden and not option.flag_only and option.name != "config"]
     mine = {option.key: option for option in options if option.key in keys}
     found: dict[str, tuple[Any, str]] = {}
     for key, value in document.items():

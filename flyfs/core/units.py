@@ -40,6 +40,14 @@ def parse_rate(text: str) -> int:
     return int(per_s)
 
 
+def show_rate(rate: int) -> str:
+    """Bytes per second for people, as ``parse_rate`` reads it: ``20MB/s``."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if rate >= factor:
+            return f"{rate / factor:.3f}".rstrip("0").rstrip(".") + f"{unit}/s"
+    return f"{rate}B/s"
+
+
 def show_size(size: float) -> str:
     """Bytes for people: ``1.5 MiB``."""
     for unit in ("B", "KiB", "MiB", "GiB"):

@@ -7,6 +7,7 @@ from typing import Protocol
 import trio
 
 from flyfs.config.get import GetConfig
+from flyfs.config.warm import WarmConfig
 from flyfs.core.address import Address
 from flyfs.core.errors import ConfigError, NotFound, Unavailable, told_error
 from flyfs.core.remote import RemoteFile
@@ -41,12 +42,12 @@ def fetch(config: GetConfig, url: RemoteUrl, sink: Sink) -> None:
     """
     if config.cache_is_shared:
         try:
-            _run(_settings(config, config.cache_directory), config.timeout_s, url, sink)
+            _run(peer_settings(config, config.cache_directory), config.timeout_s, url, sink)
         except ConfigError:  # another fetch has it, or it cannot be written: nothing was given to the sink yet
             with tempfile.TemporaryDirectory(prefix="flyfs-get-") as directory:
-                _run(_settings(config, Path(directory)), config.timeout_s, url, sink)
+                _run(peer_settings(config, Path(directory)), config.timeout_s, url, sink)
     else:
-        _run(_settings(config, config.cache_directory), config.timeout_s, url, sink)
+        _run(peer_settings(config, config.cache_directory), config.timeout_s, url, sink)
 
 
 def _run(settings: PeerSettings, timeout_s: float | None, url: RemoteUrl, sink: Sink) -> None:
@@ -56,7 +57,8 @@ def _run(settings: PeerSettings, timeout_s: float | None, url: RemoteUrl, sink: 
         raise told_error(group) from group
 
 
-def _settings(config: GetConfig, directory: Path) -> PeerSettings:
+def peer_settings(config: GetConfig | WarmConfig, directory: Path) -> PeerSettings:
+    """A peer for the time of one command, with its store in ``directory``."""
     return PeerSettings(
         supernodes=config.supernodes,
         resolver=config.resolver,
@@ -73,6 +75,8 @@ def _settings(config: GetConfig, directory: Path) -> PeerSettings:
         allow_origin=config.allow_origin,
         origin_ca=config.origin_ca,
         piece_size=config.piece_size,
+        rate_limit=None,  # the command has set it
+        limit_directories=config.runtime_directories,
         log_level=config.log_level,
     )
 
@@ -85,13 +89,23 @@ async def _fetch(settings: PeerSettings, timeout_s: float | None, url: RemoteUrl
         raise Unavailable(f"{url.redacted()} did not arrive in time; give it longer with --timeout")
 
 
-async def _copy(swarm: Swarm, url: RemoteUrl, sink: Sink) -> None:
+async def find_file(swarm: Swarm, url: RemoteUrl) -> RemoteFile:
+    """The newest version of a file, with its length.
+
+    Raises:
+        NotFound: it is a directory.
+        FlyfsError: as ``Swarm.stat``.
+    """
     file = await swarm.stat(url, max_age_s=0.0, read=True)
     if isinstance(file, RemoteFile) and file.blob is None:
         file = await swarm.stat(url, max_age_s=0.0, pin=True)
     if not isinstance(file, RemoteFile):
         raise NotFound(f"{url.redacted()} is a directory; give the URL of a file")
-    opened = await swarm.open(file)
+    return file
+
+
+async def _copy(swarm: Swarm, url: RemoteUrl, sink: Sink) -> None:
+    opened = await swarm.open(await find_file(swarm, url))
     try:
         size = opened.blob.size
         sink.begin(size)

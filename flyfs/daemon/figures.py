@@ -10,7 +10,14 @@ import trio
 from flyfs.daemon.peer import Peer
 from flyfs.fs.figures import Space
 from flyfs.telemetry.loop_watch import LoopWatch
-from flyfs.telemetry.status import Advertised, IsolatedPeer, ProcessFigures, SupernodeFigures, assemble_status
+from flyfs.telemetry.status import (
+    Advertised,
+    IsolatedPeer,
+    LimitFigures,
+    ProcessFigures,
+    SupernodeFigures,
+    assemble_status,
+)
 
 
 class DaemonFigures:
@@ -20,6 +27,7 @@ class DaemonFigures:
         self._mountpoint = mountpoint
         self._store = peer.store
         self._swarm = peer.swarm
+        self._limit = peer.limit
         self._counters = peer.counters
         self._demand_latency = peer.demand_latency
         self._watch = watch
@@ -65,6 +73,7 @@ class DaemonFigures:
                 for one in self._swarm.supernodes.states()
             ],
             store=self._store.statistics(),
+            limit=LimitFigures(receive=self._limit.receive.rate or None, send=self._limit.send.rate or None),
             demand_latency=self._demand_latency.quantiles(),
             loop_lag=self._watch.lag(),
             open_files=self.open_files(),

@@ -18,11 +18,11 @@ from flyfs.control.server import ControlServer
 from flyfs.core.errors import told_error
 from flyfs.core.urls import RemoteUrl
 from flyfs.daemon.figures import DaemonFigures
-from flyfs.daemon.peer import PeerSettings, run_peer
+from flyfs.daemon.peer import Peer, PeerSettings, run_peer
+from flyfs.daemon.warming import warm
 from flyfs.fs.filesystem import FileSystem
 from flyfs.fuse import mount as fuse_mount
 from flyfs.fuse.stale_mount import hold_mountpoint
-from flyfs.store.store import Store
 from flyfs.telemetry.heap import settle_heap
 from flyfs.telemetry.loop_watch import LoopWatch
 
@@ -69,7 +69,7 @@ async def _run(config: MountConfig, mountpoint: Path, ready: Callable[[], None])
             made_s=int(time.time()),
         )
         figures.open_files = lambda: filesystem.statistics().open_files
-        control = ControlServer(config.control_socket, _Control(config, figures, peer.store, root.cancel_scope))
+        control = ControlServer(config.control_socket, _Control(config, figures, peer, root.cancel_scope))
         await root.start(watch.run)
         await root.start(control.run)
         settings = fuse_mount.MountSettings(
@@ -108,10 +108,10 @@ async def _end_on_signal(scope: trio.CancelScope, *, task_status: trio.TaskStatu
 class _Control:
     """What the control socket asks."""
 
-    def __init__(self, config: MountConfig, figures: DaemonFigures, store: Store, root: trio.CancelScope) -> None:
+    def __init__(self, config: MountConfig, figures: DaemonFigures, peer: Peer, root: trio.CancelScope) -> None:
         self._config = config
         self._figures = figures
-        self._store = store
+        self._peer = peer
         self._root = root
 
     def status(self) -> Mapping[str, object]:
@@ -126,9 +126,17 @@ class _Control:
         """Ends the mount and the daemon."""
         self._root.cancel()
 
+    async def warm(self, url: RemoteUrl, tell: Tell, *, supernode_only: bool) -> None:
+        """Fetches a file that nobody reads yet; raises FlyfsError."""
+
+        async def told(held_bytes: int, size_bytes: int) -> None:
+            await tell({"held_bytes": held_bytes, "size_bytes": size_bytes})
+
+        await warm(self._peer, url, told, supernode_only=supernode_only)
+
     async def cache(self, request: CacheRequest, tell: Tell) -> object:
         """Does something with the cache; raises FlyfsError."""
-        return await answer_cache(self._store, request, tell)
+        return await answer_cache(self._peer.store, request, tell)
 
 
 def _peer_settings(config: MountConfig) -> PeerSettings:
@@ -148,5 +156,7 @@ def _peer_settings(config: MountConfig) -> PeerSettings:
         allow_origin=config.allow_origin,
         origin_ca=config.origin_ca,
         piece_size=config.piece_size,
+        rate_limit=config.rate_limit,
+        limit_directories=config.limit_directories,
         log_level=config.log_level,
     )

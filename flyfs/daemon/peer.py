@@ -16,6 +16,7 @@ from flyfs.core.address import Address, SrvName
 from flyfs.core.errors import ConfigError
 from flyfs.core.verify import Verify
 from flyfs.daemon.embedded import EmbeddedSupernode
+from flyfs.limit.host_limit import UNLIMITED, HostLimit
 from flyfs.origin.address_guard import AddressPolicy, AllowedOrigins
 from flyfs.origin.client import OriginClient
 from flyfs.store.store import Store
@@ -52,6 +53,8 @@ class PeerSettings:
     allow_origin: tuple[str, ...]
     origin_ca: Path | None
     piece_size: int | None
+    rate_limit: int | None
+    limit_directories: tuple[Path, ...]
     log_level: str
 
 
@@ -61,6 +64,7 @@ class Peer:
 
     store: Store
     swarm: Swarm
+    limit: HostLimit
     counters: Counters
     demand_latency: LatencyWindow
 
@@ -70,15 +74,22 @@ async def run_peer(settings: PeerSettings) -> AsyncIterator[Peer]:
     """A peer, connected or connecting to its supernode, for as long as the context lasts.
 
     Raises:
-        ConfigError: the cache or the listening address cannot be used.
+        ConfigError: the cache or the listening address cannot be used, or the rate limit not be set.
         Unavailable: the embedded supernode cannot be started.
     """
+    with HostLimit.open(settings.limit_directories, settings.rate_limit) as limit:
+        async with _run_peer(settings, limit) as peer:
+            yield peer
+
+
+@asynccontextmanager
+async def _run_peer(settings: PeerSettings, limit: HostLimit) -> AsyncIterator[Peer]:
     counters, demand_latency = Counters(), LatencyWindow()
     listener = _listen(settings)
     address = settings.advertise or bound_address(listener)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(_store(settings))
-        origin = None if settings.no_origin else await stack.enter_async_context(_origin(settings))
+        origin = None if settings.no_origin else await stack.enter_async_context(_origin(settings, limit))
         back = None if origin is None else BackToOrigin(origin, counters, piece_size=settings.piece_size)
         swarm_settings = SwarmSettings(
             version=version("flyfs"), address=str(address), location=settings.location, deadline_s=settings.deadline_s
@@ -88,12 +99,15 @@ async def run_peer(settings: PeerSettings) -> AsyncIterator[Peer]:
             for one in settings.supernodes:
                 if isinstance(one, SrvName):
                     nursery.start_soon(roster.follow, one, settings.resolver)
-            swarm = Swarm(store, swarm_settings, roster, counters, demand_latency, origin=back)
+            counted = limit if settings.supernodes else UNLIMITED  # what our own one hands out was counted when it came to it
+            swarm = Swarm(
+                store, swarm_settings, roster, counters, demand_latency, origin=back, limit=limit, supernode_limit=counted
+            )
             if not settings.supernodes:
-                await nursery.start(_embedded(settings, roster).run)
+                await nursery.start(_embedded(settings, roster, limit).run)
             await nursery.start(swarm.run)
-            await nursery.start(partial(serve, listener, swarm.welcome, swarm.serve))
-            yield Peer(store, swarm, counters, demand_latency)
+            await nursery.start(partial(serve, listener, swarm.identity.welcome, swarm.serve, limit=limit))
+            yield Peer(store, swarm, limit, counters, demand_latency)
             nursery.cancel_scope.cancel()
 
 
@@ -103,18 +117,19 @@ def _store(settings: PeerSettings) -> AbstractAsyncContextManager[Store]:
     )
 
 
-def _origin(settings: PeerSettings) -> OriginClient:
+def _origin(settings: PeerSettings, limit: HostLimit) -> OriginClient:
     """Asks origins from here while no supernode answers, with the reach that a supernode here would have."""
     try:
         allowed = AllowedOrigins.parse(settings.allow_origin)
     except ValueError as error:
         raise ConfigError(f"--allow-origin: {error}") from error
     policy = AddressPolicy(own_host=not settings.supernodes, private=settings.listen.loopback, allowed=allowed)
-    return OriginClient(policy=policy, origin_ca=settings.origin_ca)
+    return OriginClient(policy=policy, origin_ca=settings.origin_ca, limit=limit)
 
 
-def _embedded(settings: PeerSettings, roster: Roster) -> EmbeddedSupernode:
+def _embedded(settings: PeerSettings, roster: Roster, limit: HostLimit) -> EmbeddedSupernode:
     options: list[str] = ["--log-level", settings.log_level]
+    options += ["--runtime-dir", str(limit.directory or settings.limit_directories[0])]  # what it reads from origins counts
     for origin in settings.allow_origin:
         options += ["--allow-origin", origin]
     if settings.origin_ca is not None:

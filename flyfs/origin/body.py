@@ -16,8 +16,10 @@ import trio
 
 from flyfs.core.errors import FlyfsError, Unavailable
 from flyfs.core.grid import KIB, MIB
+from flyfs.limit.turns import Urgency
 from flyfs.origin.answers import OriginHead
 from flyfs.origin.connection import OriginStream
+from flyfs.origin.metered_stream import MeteredStream, demanded
 
 LONG_BODY_BYTES = 4 * MIB
 """From here on a new connection costs less than the parser does."""
@@ -66,7 +68,7 @@ class _ParsedSource:
 class _SocketSource:
     """A body of known length straight from its socket."""
 
-    def __init__(self, first: bytes, stream: trio.SocketStream, length: int, *, stall_s: float, place: str) -> None:
+    def __init__(self, first: bytes, stream: MeteredStream, length: int, *, stall_s: float, place: str) -> None:
         self._first = memoryview(first)
         self._stream = stream
         self._fd = stream.socket.fileno()
@@ -81,33 +83,44 @@ class _SocketSource:
         filled = min(len(self._first), len(view))
         view[:filled] = self._first[:filled]
         self._first = self._first[filled:]
-        waited = stalled = False
+        intake = self._stream.intake
+        waited = stalled = dry = False
         while filled < len(view):
+            limited = intake.limited()
+            if dry or limited:
+                stalled = not await self._wait(len(view) - filled, intake.slice_bytes if limited else _WAKE_BYTES)
+                waited = True
+            permit = None
             try:
-                count = os.readv(self._fd, [view[filled:]])
+                permit = await intake.permit(len(view) - filled) if limited else None
+                stop = len(view) if permit is None else filled + permit.count
+                count = os.readv(self._fd, [view[filled:stop]])
             except BlockingIOError as error:
+                if permit is not None:
+                    intake.took(permit, 0)
                 if stalled:
                     raise Unavailable(f"{self._place}: the origin is too slow: not a byte for {self._stall_s:.0f} s") from error
-                stalled = not await self._wait(len(view) - filled)
-                waited = True
+                dry = True
                 continue
             except OSError as error:
                 raise Unavailable(f"{self._place}: the connection broke ({error.strerror})") from error
+            if permit is not None:
+                intake.took(permit, count)
             if not count:
                 break
             filled += count
-            stalled = False
+            dry = stalled = False
         if not waited:
             await trio.lowlevel.checkpoint()  # an origin that is always ahead must not keep the loop
         self._left -= filled
         return filled
 
-    async def _wait(self, missing: int) -> bool:
-        """Waits for most of ``missing`` bytes or the connection's end; False where neither came within the stall time.
+    async def _wait(self, missing: int, at_once: int) -> bool:
+        """Waits for ``missing`` bytes, for ``at_once`` of them or for the end; False where none came within the stall time.
 
         Less than the awaited amount may have come by then, which is no stall: the caller looks.
         """
-        wake_bytes = min(missing, _WAKE_BYTES)  # the kernel lowers it to what its buffer can hold
+        wake_bytes = min(missing, at_once)  # the kernel lowers it to what its buffer can hold
         if wake_bytes != self._wake_bytes:
             self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wake_bytes)
             self._wake_bytes = wake_bytes
@@ -129,15 +142,20 @@ class OriginBody:
         self._place = place
         self._received = 0
         self._complete = False
-        self._source = _source_of(head, response, stall_s=stall_s, place=place)
+        stream = response.extensions["network_stream"]
+        assert isinstance(stream, OriginStream)  # the pool's connections are ours
+        self._stream = stream
+        self._source = _source_of(head, response, stream, stall_s=stall_s, place=place)
 
     @property
     def sequential(self) -> bool:
         """A part was asked for, but the origin ignores Range: this is the whole file from its start."""
         return self.head.ranges_ignored
 
-    async def receive_into(self, buffer: memoryview) -> int:
+    async def receive_into(self, buffer: memoryview, urgency: Urgency = demanded) -> int:
         """Fills the whole of ``buffer`` unless the body ends earlier; the bytes filled, 0 at the end.
+
+        ``urgency`` is asked while the host's limit makes it wait.
 
         Raises:
             Unavailable: the connection breaks or stalls, or the body ends before or after its announced end. What was filled
@@ -145,6 +163,7 @@ class OriginBody:
         """
         filled = 0
         length = self.head.length
+        self._stream.body_is(urgency)
         while filled < len(buffer) and not self._complete:
             stop = len(buffer) if length is None else min(len(buffer), filled + length - self._received)
             count = await self._source.receive_into(buffer[filled:stop]) if stop > filled else 0
@@ -177,9 +196,9 @@ class OriginBody:
                 await self._response.aclose()
 
 
-def _source_of(head: OriginHead, response: httpx.Response, *, stall_s: float, place: str) -> _ParsedSource | _SocketSource:
-    stream = response.extensions["network_stream"]
-    assert isinstance(stream, OriginStream)  # the pool's connections are ours
+def _source_of(
+    head: OriginHead, response: httpx.Response, stream: OriginStream, *, stall_s: float, place: str
+) -> _ParsedSource | _SocketSource:
     if head.length is not None and "content-length" in response.headers and "transfer-encoding" not in response.headers:
         taken = stream.take_body() if head.length >= LONG_BODY_BYTES else None
         if taken is not None:

@@ -20,6 +20,7 @@ import trio
 from flyfs.core.errors import FlyfsError, NotFound, Unavailable
 from flyfs.core.grid import KIB, ByteRange
 from flyfs.core.urls import RemoteUrl
+from flyfs.limit.host_limit import UNLIMITED, HostLimit
 from flyfs.origin.address_guard import AddressPolicy
 from flyfs.origin.answers import (
     NO_VALIDATOR,
@@ -98,12 +99,13 @@ class OriginClient:
         permits_per_origin: int = PERMITS_PER_ORIGIN,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         stall_timeout_s: float = STALL_TIMEOUT_S,
+        limit: HostLimit = UNLIMITED,
     ) -> None:
         """Prepares, but connects to nobody. Raises ConfigError where ``origin_ca`` holds no certificates."""
         for name in ("httpx", "httpcore"):  # they log whole URLs, with their signatures
             logging.getLogger(name).setLevel(logging.WARNING)
         self._http = httpx.AsyncClient(
-            transport=OriginTransport(policy, origin_ca=origin_ca),
+            transport=OriginTransport(policy, origin_ca=origin_ca, limit=limit),
             headers=_OWN_FIELDS,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # a cookie of one caller must not reach another
             trust_env=False,

@@ -21,7 +21,10 @@ import httpcore
 import trio
 
 from flyfs.core.errors import Denied
+from flyfs.limit.host_limit import HostLimit
+from flyfs.limit.turns import Urgency
 from flyfs.origin.address_guard import AddressPolicy, IpAddress, literal_address
+from flyfs.origin.metered_stream import MeteredStream, demanded
 
 _HEAD_END = re.compile(rb"\n\r?\n")
 _ATTEMPT_S = 1.5
@@ -31,8 +34,9 @@ _ATTEMPT_S = 1.5
 class GuardedBackend(httpcore.AsyncNetworkBackend):
     """Makes connections for the pool, to addresses that the policy allows."""
 
-    def __init__(self, policy: AddressPolicy) -> None:
+    def __init__(self, policy: AddressPolicy, limit: HostLimit) -> None:
         self._policy = policy
+        self._limit = limit
 
     async def connect_tcp(
         self,
@@ -52,7 +56,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         try:
             with trio.fail_after(timeout if timeout is not None else 60.0):
                 addresses = self._allowed(host, await _resolve(host, port))
-                return OriginStream(await _connect(host, addresses, port))
+                return OriginStream(MeteredStream(await _connect(host, addresses, port), self._limit))
         except trio.TooSlowError as error:
             raise httpcore.ConnectTimeout(f"{host}:{port} does not answer") from error
 
@@ -109,8 +113,9 @@ async def _connect(host: str, addresses: list[IpAddress], port: int) -> trio.Soc
 class OriginStream(httpcore.AsyncNetworkStream):
     """One connection, plain or TLS, whose bytes reach the parser head by head."""
 
-    def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
+    def __init__(self, stream: MeteredStream | trio.SSLStream[MeteredStream]) -> None:
         self._stream = stream
+        self._metered = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
         self._heads = 0
         self._head_due = False
         self._head = b""
@@ -143,7 +148,7 @@ class OriginStream(httpcore.AsyncNetworkStream):
             return data
         kept = self._head_due and self._heads > 0 and not self._head
         try:
-            with trio.fail_after(timeout if timeout is not None else float("inf")):
+            with self._metered.stalling(timeout if timeout is not None else float("inf")):
                 data = bytes(await self._stream.receive_some(max_bytes))
         except trio.TooSlowError as error:
             raise httpcore.ReadTimeout(f"not a byte for {timeout:.0f} s") from error
@@ -182,6 +187,7 @@ class OriginStream(httpcore.AsyncNetworkStream):
         if self._ahead or (self._heads and self._body_left):
             raise httpcore.ConnectionNotAvailable
         self._head_due, self._head, self._body_left = True, b"", None
+        self._metered.intake.urgency = demanded
         try:
             with trio.fail_after(timeout if timeout is not None else float("inf")):
                 await self._stream.send_all(buffer)
@@ -196,12 +202,16 @@ class OriginStream(httpcore.AsyncNetworkStream):
         """The head announced a body of ``length`` bytes: the parser gets these and not one more."""
         self._body_left = length
 
-    def take_body(self) -> "tuple[bytes, trio.SocketStream] | None":
+    def body_is(self, urgency: Urgency) -> None:
+        """How urgent what follows is, until the next request."""
+        self._metered.intake.urgency = urgency
+
+    def take_body(self) -> "tuple[bytes, MeteredStream] | None":
         """The body's first bytes and where the rest comes from, for whoever reads past the parser; None on TLS.
 
         The connection cannot be used for HTTP any more afterwards; the parser, which never saw the body, makes the pool close it.
         """
-        if not isinstance(self._stream, trio.SocketStream):
+        if not isinstance(self._stream, MeteredStream):
             return None
         first, self._ahead = self._ahead, b""
         return first, self._stream
@@ -222,7 +232,7 @@ class OriginStream(httpcore.AsyncNetworkStream):
             httpcore.ConnectError: it is not, or the handshake fails.
             httpcore.ConnectTimeout: it takes too long.
         """
-        assert isinstance(self._stream, trio.SocketStream)
+        assert isinstance(self._stream, MeteredStream)
         stream = trio.SSLStream(self._stream, ssl_context, server_hostname=server_hostname, https_compatible=True)
         try:
             with trio.fail_after(timeout if timeout is not None else float("inf")):
@@ -243,8 +253,5 @@ class OriginStream(httpcore.AsyncNetworkStream):
         if info == "ssl_object":
             return self._stream if isinstance(self._stream, trio.SSLStream) else None
         if info == "is_readable":
-            return bool(self._ahead) or self._socket_stream().socket.is_readable()
+            return bool(self._ahead) or self._metered.socket.is_readable()
         return None
-
-    def _socket_stream(self) -> trio.SocketStream:
-        return self._stream.transport_stream if isinstance(self._stream, trio.SSLStream) else self._stream

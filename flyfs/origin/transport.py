@@ -13,6 +13,7 @@ import httpcore
 import httpx
 
 from flyfs.core.errors import ConfigError, Unavailable
+from flyfs.limit.host_limit import HostLimit
 from flyfs.origin.address_guard import AddressPolicy
 from flyfs.origin.connection import GuardedBackend
 
@@ -65,13 +66,13 @@ def tls_context(origin_ca: Path | None) -> ssl.SSLContext:
 class OriginTransport(httpx.AsyncBaseTransport):
     """A pool of vetted connections (HTTP/1.1: long bodies are read past its parser)."""
 
-    def __init__(self, policy: AddressPolicy, *, origin_ca: Path | None) -> None:
+    def __init__(self, policy: AddressPolicy, *, origin_ca: Path | None, limit: HostLimit) -> None:
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls_context(origin_ca),
             max_connections=_CONNECTIONS,
             max_keepalive_connections=_IDLE_CONNECTIONS,
             keepalive_expiry=_IDLE_S,
-            network_backend=GuardedBackend(policy),
+            network_backend=GuardedBackend(policy, limit),
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

@@ -17,8 +17,10 @@ from flyfs.core.ids import PUBLIC, PieceIndex
 from flyfs.core.remote import Listing, RemoteDirectory, RemoteFile
 from flyfs.core.urls import RemoteUrl, parse_url
 from flyfs.core.versions import VersionBook
+from flyfs.limit.turns import Urgency
 from flyfs.origin.answers import OriginAnswer, OriginDirectory, OriginHead
 from flyfs.origin.client import OriginClient
+from flyfs.origin.metered_stream import demanded
 from flyfs.swarm.origin_budget import OriginBudget
 from flyfs.telemetry.counters import Counters
 
@@ -42,7 +44,9 @@ class BackToOrigin:
         self._budget: OriginBudget | None = None
         self._freed = trio.Event()
 
-    async def fetch(self, blob: Blob, piece: PieceIndex, into: memoryview, *, demand: bool) -> FromOrigin:
+    async def fetch(
+        self, blob: Blob, piece: PieceIndex, into: memoryview, *, demand: bool, urgency: Urgency = demanded
+    ) -> FromOrigin:
         """Reads a piece of ``blob`` into ``into``.
 
         Raises:
@@ -59,7 +63,7 @@ class BackToOrigin:
                 async with self._origin.read(parse_url(blob.url), place, {}, blob) as body:
                     if body.sequential and place.start:
                         raise Unavailable(f"{blob.url}: the origin sends it from its start only, which a supernode must do")
-                    count = await body.receive_into(into)
+                    count = await body.receive_into(into, urgency)
             except Denied as error:
                 raise Unavailable(error.message) from error
         if count != len(into):

@@ -18,6 +18,8 @@ from flyfs.core.errors import Corrupt, Denied, FlyfsError, NotFound, ProtocolErr
 from flyfs.core.ids import BlobId, PeerId, PieceIndex
 from flyfs.core.manifest import PAGE_PIECES, Fork, SignedDigests
 from flyfs.core.signing import verify
+from flyfs.limit.bucket import Priority
+from flyfs.limit.turns import Urgency
 from flyfs.store.stored_blob import StoredBlob
 from flyfs.store.unvouched import write_provisional
 from flyfs.swarm.back_to_origin import FromOrigin
@@ -26,9 +28,14 @@ from flyfs.swarm.passing import Passing
 from flyfs.swarm.picker import CancelRequest, HurryPiece, Picker, RequestPiece
 from flyfs.swarm.reading import Reading
 from flyfs.swarm.sources import SUPERNODE, Source
+from flyfs.swarm.wishes import Wishes
 from flyfs.telemetry.latency import LatencyWindow
-from flyfs.transport.buffers import BufferPool
+from flyfs.transport.buffers import BufferPool, Loan
 from flyfs.wire.messages import Busy, Elsewhere, GetPiece, Message, Neighbour, NotHeld, Piece
+
+LATE_S = 1.0
+"""A reader that catches up with what was asked for ahead of it waits in line: under a limit every sequential reader always does.
+One that waited so long is blocked like any other."""
 
 log = structlog.get_logger(__name__)
 
@@ -41,9 +48,9 @@ class Surroundings(Protocol):
     passing: Passing
 
     async def fetch(
-        self, source: Source, blob: Blob, message: GetPiece, into: memoryview, *, timeout_s: float
+        self, source: Source, blob: Blob, message: GetPiece, into: memoryview, *, timeout_s: float, urgency: Urgency
     ) -> Message | FromOrigin:
-        """Asks a source for a piece; raises Unavailable where it is gone."""
+        """Asks a source for a piece, as urgent as ``urgency`` says by then; raises Unavailable where it is gone."""
         ...
 
     async def ask_digests(self, blob_id: BlobId, page: int) -> Sequence[SignedDigests]:
@@ -79,6 +86,7 @@ class Surroundings(Protocol):
 class _Waiter:
     missing: set[PieceIndex]
     reading: Reading
+    since: float
     done: trio.Event
     error: FlyfsError | None = None
 
@@ -90,6 +98,7 @@ class Download:
         """``timeout_s`` is what a supernode gets; ``spread`` makes peers choose differently among equals."""
         self.stored = stored
         self.picker = Picker(stored.have, piece_size=stored.blob.piece_size, timeout_s=timeout_s, spread=spread)
+        self.wishes = Wishes(stored, self._wishes_changed)
         self.bytes_from: dict[str, int] = {"peers": 0, "supernode": 0, "origin": 0}
         self.last_error: FlyfsError | None = None
         self._around = around
@@ -133,7 +142,11 @@ class Download:
             for command in self.picker.next_commands(now):
                 match command:
                     case RequestPiece():
-                        nursery.start_soon(self._fly, command)
+                        loan = None if command.demand else self._lend_spare(command.piece)
+                        if loan is None and not command.demand:
+                            self._failed(command, Fault.NO_BUFFER)
+                            continue
+                        nursery.start_soon(self._fly, command, loan)
                         self._learn_page(command, nursery)
                     case CancelRequest(piece, source):
                         self._cancel(piece, source)
@@ -145,8 +158,7 @@ class Download:
     def finish(self) -> None:
         """Nobody reads any more: what is under way arrives, nothing new is asked for, then ``run`` ends."""
         self._finishing = True
-        self.picker.windows_moved(())
-        self.changed()
+        self.wishes.windows_moved(())
 
     def resume(self) -> None:
         """Somebody reads again before ``run`` ended."""
@@ -162,16 +174,23 @@ class Download:
         """The picker was told something: let it decide."""
         self._changed.set()
 
+    def _wishes_changed(self, windows: Sequence[range], whole: bool) -> None:
+        self.picker.windows_moved(windows)
+        self.picker.whole_wanted(whole)
+        self.changed()
+
     def fail(self, error: FlyfsError) -> None:
         """Everybody who waits for a piece gets ``error``."""
         self.last_error = error
         for piece in self._waiting:
             self._fail_piece(piece, error)
+        self.wishes.fail(error)
 
     def _fail_piece(self, piece: PieceIndex, error: FlyfsError) -> None:
         for waiter in self._waiting.get(piece, ()):
             waiter.error = error
             waiter.done.set()
+        self.wishes.fail(error)
 
     async def wait(self, missing: Sequence[PieceIndex], reading: Reading) -> None:
         """Returns once each of the ``missing`` pieces came to the store, or passed by; the caller sets the deadline.
@@ -181,16 +200,15 @@ class Download:
         """
         if self._ended is not None:
             raise self._ended.with_traceback(None)
-        waiter = _Waiter(set(missing), reading, trio.Event())
+        waiter = _Waiter(set(missing), reading, trio.current_time(), trio.Event())
         for piece in missing:
             self._waiting.setdefault(piece, []).append(waiter)
             self.picker.demand_added(piece)
             self.stored.piece_demanded(piece)
         self.changed()
-        since = trio.current_time()
         try:
             await waiter.done.wait()
-            self._around.demand_latency.add(trio.current_time() - since)
+            self._around.demand_latency.add(trio.current_time() - waiter.since)
         finally:
             for piece in waiter.missing:
                 self.picker.demand_removed(piece)
@@ -204,6 +222,7 @@ class Download:
     def _store_has(self, piece: PieceIndex, durable: bool) -> None:
         if not durable:
             self._piece_came(piece)
+            self.wishes.piece_came(piece)
 
     def _piece_came(self, piece: PieceIndex, passing: memoryview | None = None) -> None:
         """Wakes a piece's readers, who take their share where it only passes by.
@@ -224,19 +243,23 @@ class Download:
         if scope is not None:
             scope.cancel()
 
-    async def _fly(self, command: RequestPiece) -> None:
-        piece, source = command.piece, command.source
+    def _lend_spare(self, piece: PieceIndex) -> Loan | None:
         size = self.blob.grid.length_of(piece)
+        return self._around.buffers.lend_spare(size, background=not self.wishes.is_ahead_of_a_reader(piece))
+
+    def _urgency_of(self, command: RequestPiece) -> Priority:
+        late = trio.current_time() - LATE_S
+        if command.demand or any(waiter.since < late for waiter in self._waiting.get(command.piece, ())):
+            return Priority.DEMAND
+        return Priority.PREFETCH if self.wishes.is_ahead_of_a_reader(command.piece) else Priority.BACKGROUND
+
+    async def _fly(self, command: RequestPiece, loan: Loan | None) -> None:
+        piece, source = command.piece, command.source
         with trio.CancelScope() as scope:
             self._flights[piece, source] = scope
             try:
-                buffers = self._around.buffers
-                loan = await buffers.lend(size) if command.demand else buffers.lend_spare(size)
-                if loan is not None:
-                    with loan as view:
-                        await self._request(command, view)
-                else:
-                    self._failed(command, Fault.NO_BUFFER)
+                with loan or await self._around.buffers.lend(self.blob.grid.length_of(piece)) as view:
+                    await self._request(command, view)
             finally:
                 del self._flights[piece, source]
                 self.changed()
@@ -249,9 +272,11 @@ class Download:
             demand=command.demand,
             proof=manifest.digest_of(command.piece) is None,
             ahead=command.ahead,
+            background=self._urgency_of(command) is Priority.BACKGROUND,
         )
         try:
-            reply = await self._around.fetch(command.source, self.blob, message, view, timeout_s=command.timeout_s)
+            urgency, timeout_s = (lambda: self._urgency_of(command)), command.timeout_s
+            reply = await self._around.fetch(command.source, self.blob, message, view, timeout_s=timeout_s, urgency=urgency)
             await self._take(command, reply, view)
         except FlyfsError as error:
             self._went_wrong(command, error)
@@ -305,6 +330,7 @@ class Download:
 
     def _pass_on(self, piece: PieceIndex, view: memoryview) -> None:
         """A proved piece for which there is no room."""
+        self.wishes.fail(StoreFull("the cache has no room for all of it; give it more with --cache-limit, or another place"))
         self.picker.piece_passed(piece)
         self._around.passing.put(self.blob.id, piece, view)
         self._piece_came(piece, view)

@@ -8,6 +8,7 @@ from flyfs.core.blob import Blob
 from flyfs.core.errors import RemoteProtocolError, Unanswered, Unavailable
 from flyfs.core.ids import BlobId, PieceIndex
 from flyfs.core.manifest import SignedDigests
+from flyfs.limit.turns import Urgency
 from flyfs.swarm.back_to_origin import BackToOrigin, FromOrigin
 from flyfs.swarm.memberships import Memberships
 from flyfs.swarm.supernodes import Supernodes
@@ -38,17 +39,19 @@ class LastResort:
         self._held_by_neighbour = held_by_neighbour
         self._spared: dict[tuple[BlobId, PieceIndex], float] = {}
 
-    async def fetch(self, blob: Blob, message: GetPiece, into: memoryview, *, timeout_s: float) -> Message | FromOrigin:
+    async def fetch(
+        self, blob: Blob, message: GetPiece, into: memoryview, *, timeout_s: float, urgency: Urgency
+    ) -> Message | FromOrigin:
         """Asks for a piece. Raises FlyfsError."""
         home = self._memberships.home(blob.id)
         piece = PieceIndex(message.piece)
         if home is not None:
             self._spare(blob.id, piece)
-            return await home.fetch(message, into, timeout_s=timeout_s)
+            return await home.fetch(message, into, timeout_s=timeout_s, urgency=urgency)
         if self._origin is None or self._supernodes.alone_at > trio.current_time():
             raise Unanswered(self._supernodes.why())
         with trio.move_on_after(timeout_s):
-            return await self._origin.fetch(blob, piece, into, demand=message.demand)
+            return await self._origin.fetch(blob, piece, into, demand=message.demand, urgency=urgency)
         raise Unanswered(f"{blob.url}: the origin did not answer within {timeout_s:g} s")
 
     def _spare(self, blob_id: BlobId, piece: PieceIndex) -> None:

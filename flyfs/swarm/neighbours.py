@@ -16,6 +16,8 @@ from flyfs.core.bitmap import pieces_of
 from flyfs.core.errors import FlyfsError, ProtocolError, Unanswered, Unavailable
 from flyfs.core.ids import BlobId, PeerId
 from flyfs.core.location import region_of
+from flyfs.limit.host_limit import UNLIMITED, HostLimit
+from flyfs.limit.turns import Urgency
 from flyfs.swarm.download import Download
 from flyfs.swarm.shunned import Shunned
 from flyfs.transport.greeting import dial
@@ -55,8 +57,9 @@ class _Contact:
 class Neighbours:
     """All connections we opened to other peers."""
 
-    def __init__(self, hello: Callable[[], Hello], downloads: Downloads) -> None:
+    def __init__(self, hello: Callable[[], Hello], downloads: Downloads, limit: HostLimit = UNLIMITED) -> None:
         self._hello = hello
+        self._limit = limit
         self._downloads = downloads
         self._contacts: dict[PeerId, _Contact] = {}
         self.shunned = Shunned()
@@ -115,17 +118,17 @@ class Neighbours:
             if not contact.blobs and contact.link is not None:
                 contact.link.close("no common blob any more")
 
-    async def fetch(self, peer: PeerId, message: GetPiece, into: memoryview, *, timeout_s: float) -> Message:
+    async def fetch(self, peer: PeerId, message: GetPiece, into: memoryview, *, timeout_s: float, urgency: Urgency) -> Message:
         """Asks a neighbour for a piece. Raises Unanswered where there is no connection or no answer in time."""
         contact = self._contacts.get(peer)
         if contact is None or contact.link is None:
             raise Unanswered(f"no connection to peer {peer[:8]}")
-        return await contact.link.request(message, timeout_s=timeout_s, into=into)
+        return await contact.link.request(message, timeout_s=timeout_s, into=into, urgency=urgency)
 
     async def _stay_in_touch(self, contact: _Contact) -> None:
         peer = contact.neighbour.peer_id
         try:
-            async with dial(parse_address(contact.neighbour.address), self._hello()) as dialled:
+            async with dial(parse_address(contact.neighbour.address), self._hello(), self._limit) as dialled:
                 if dialled.welcome.peer_id != peer:
                     raise Unavailable(f"{contact.neighbour.address} is another peer than announced")
                 async with trio.open_nursery() as nursery:

@@ -4,6 +4,7 @@ While the store has no room, pieces only pass by: they are taken from where they
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from flyfs.core.blob import Blob
@@ -15,6 +16,7 @@ from flyfs.swarm.download import Download
 from flyfs.swarm.passing import Passing
 from flyfs.swarm.reading import Reading
 from flyfs.swarm.window import ReadAhead, fitted
+from flyfs.swarm.wishes import Whole
 from flyfs.telemetry.counters import Counters
 
 _TRIES = 3
@@ -121,12 +123,21 @@ class OpenBlob:
         self._windows = [grid.covering(ahead.start, ahead.stop) for ahead in self._read_ahead.windows()]
         if len(grid) <= 4:  # small files are taken whole
             self._windows.append(range(len(grid)))
-        self._download.picker.windows_moved(self._ahead())
-        self._download.changed()
+        self._download.wishes.windows_moved(self._ahead())
 
     def _ahead(self) -> list[range]:
         """The pieces wanted soon, as many as there is room for now."""
         return fitted(self._windows, self._ahead_bytes() // self.blob.piece_size)
+
+    def bringing_all(self) -> AbstractContextManager[Whole]:
+        """While inside, every piece comes into the store, behind all that readers want, and stays; it can be waited for."""
+        return self._download.wishes.bringing_all()
+
+    @property
+    def held_bytes(self) -> int:
+        """How much of it the store has."""
+        have = self._stored.have
+        return self.blob.size if have.complete else have.count * self.blob.piece_size
 
     def figures(self) -> BlobFigures:
         """For extended attributes."""

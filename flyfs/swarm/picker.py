@@ -260,13 +260,12 @@ class Picker:
     def _prefetches_in_order(self, now: float) -> list[Command]:
         commands: list[Command] = []
         room = self._prefetch_limit - self._flights.count
-        for piece in self._wants.in_order():
+        for piece in self._wants.in_order(~(self._have.mask | self._flights.mask)):
             if room <= 0 or not self._anybody_free(now):
                 break
-            if piece not in self._have and not self._flights.of(piece):
-                begun = list(self._begin(piece, now, demand=False))
-                room -= len(begun)
-                commands.extend(begun)
+            begun = list(self._begin(piece, now, demand=False))
+            room -= len(begun)
+            commands.extend(begun)
         return commands
 
     def _prefetches_in_a_crowd(self, now: float) -> list[Command]:

@@ -1,7 +1,8 @@
 """The session with one supernode: opened when somebody needs it, found again when lost, given up when silent. Shell.
 
-Two connections: one for questions and news, one for pieces, so that a ``stat`` never waits behind bulk. When to try, and how long
-one that misbehaved is left alone, its standing decides; whether it is still there, the pulse.
+Two connections: one for questions, news and demanded pieces, one for all other pieces, so that nothing that somebody waits for
+is behind bulk. When to try, and how long one that misbehaved is left alone, its standing decides; whether it is still there, the
+pulse.
 """
 
 from collections.abc import Callable, Generator
@@ -13,11 +14,13 @@ import trio
 
 from flyfs.core.address import Address
 from flyfs.core.errors import FlyfsError, ProtocolError, Unanswered, Unavailable
+from flyfs.limit.host_limit import UNLIMITED, HostLimit
+from flyfs.limit.turns import Urgency
 from flyfs.swarm.pulse import ANSWER_S, GiveUp, Pulse, SendPing
 from flyfs.swarm.standing import Standing
 from flyfs.transport.greeting import Dialled, dial
 from flyfs.transport.link import MAX_INCOMING, Handler, Link
-from flyfs.wire.messages import Hello, Message, Ping, Welcome
+from flyfs.wire.messages import GetPiece, Hello, Message, Ping, Welcome
 
 TELL_TIMEOUT_S = 5.0
 """A supernode that takes no news for this long is as good as lost: the next session starts from the whole state."""
@@ -81,6 +84,7 @@ class SupernodeSession:
         handle: Handler,
         *,
         idle_s: float,
+        limit: HostLimit = UNLIMITED,
     ) -> None:
         """``handle`` serves what the supernode sends by itself; ``idle_s`` is the pause between pings while nothing is due."""
         self.address = address
@@ -89,6 +93,7 @@ class SupernodeSession:
         self._listener = listener
         self._handle = handle
         self._idle_s = idle_s
+        self._limit = limit
         self._live: _Live | None = None
         self._woken = trio.Event()
 
@@ -120,8 +125,8 @@ class SupernodeSession:
         reason = self.standing.reason
         try:
             async with (
-                dial(self.address, self._hello()) as control,
-                dial(self.address, self._hello()) as data,
+                dial(self.address, self._hello(), self._limit) as control,
+                dial(self.address, self._hello(), self._limit) as data,
                 trio.open_nursery() as nursery,
             ):
                 now = trio.current_time()
@@ -220,17 +225,26 @@ class SupernodeSession:
         finally:
             live.asking.release()
 
-    async def fetch(self, message: Message, into: memoryview, *, timeout_s: float) -> Message:
-        """Asks for a piece, over the connection for pieces. Raises as ``ask``."""
+    async def fetch(self, message: GetPiece, into: memoryview, *, timeout_s: float, urgency: Urgency) -> Message:
+        """Asks for a piece, over the connection for bulk unless it is demanded. Raises as ``ask``."""
         live = self._living()
-        return await self._request(live, live.data, message, timeout_s, into)
+        return await self._request(
+            live, live.control if message.demand else live.data, message, timeout_s, into=into, urgency=urgency
+        )
 
     async def _request(
-        self, live: _Live, link: Link, message: Message, timeout_s: float, into: memoryview | None = None
+        self,
+        live: _Live,
+        link: Link,
+        message: Message,
+        timeout_s: float,
+        *,
+        into: memoryview | None = None,
+        urgency: Urgency | None = None,
     ) -> Message:
         try:
             with live.due():
-                return await link.request(message, timeout_s=max(0.0, timeout_s), into=into)
+                return await link.request(message, timeout_s=max(0.0, timeout_s), into=into, urgency=urgency)
         except Unanswered:
             if live.lost:  # whoever asked may hear of it before the session does
                 self._end(live)

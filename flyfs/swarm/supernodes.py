@@ -16,6 +16,7 @@ import trio
 from flyfs.core.address import Address
 from flyfs.core.errors import Unanswered, Unavailable
 from flyfs.core.rendezvous import ranked
+from flyfs.limit.host_limit import UNLIMITED, HostLimit
 from flyfs.swarm.pulse import IDLE_S
 from flyfs.swarm.roster import Roster
 from flyfs.swarm.session import SupernodeSession
@@ -55,7 +56,14 @@ class Supernodes:
     """Sessions by address. ``run`` must be running."""
 
     def __init__(
-        self, roster: Roster, hello: Callable[[], Hello], listener: SupernodesListener, handle: Handler, *, grace_s: float
+        self,
+        roster: Roster,
+        hello: Callable[[], Hello],
+        listener: SupernodesListener,
+        handle: Handler,
+        *,
+        grace_s: float,
+        limit: HostLimit = UNLIMITED,
     ) -> None:
         """``handle`` serves what supernodes send by themselves; ``grace_s`` is how long one that is lost is waited for."""
         self.changed = trio.Event()
@@ -65,6 +73,7 @@ class Supernodes:
         self._listener = listener
         self._handle = handle
         self._grace_s = grace_s
+        self._limit = limit
         self._sessions: dict[Address, SupernodeSession] = {}
         self._scopes: dict[Address, trio.CancelScope] = {}
         self._keys: dict[SupernodeSession, bytes] = {}
@@ -100,7 +109,7 @@ class Supernodes:
         seed = f"{self._hello().peer_id}|{address}"
         spread = blake2b(seed.encode(), digest_size=1).digest()[0] / 255
         idle_s = IDLE_S * (0.75 + 0.5 * spread)
-        return SupernodeSession(address, Standing(seed), self._hello, self, self._handle, idle_s=idle_s)
+        return SupernodeSession(address, Standing(seed), self._hello, self, self._handle, idle_s=idle_s, limit=self._limit)
 
     @staticmethod
     async def _run_session(session: SupernodeSession, scope: trio.CancelScope) -> None:

@@ -14,12 +14,15 @@ from flyfs.core.ids import BlobId, PeerId, PieceIndex
 from flyfs.core.manifest import Fork, SignedDigests
 from flyfs.core.remote import Listing, RemoteDirectory, RemoteFile
 from flyfs.core.urls import RemoteUrl
+from flyfs.limit.host_limit import UNLIMITED, HostLimit
+from flyfs.limit.turns import Urgency
 from flyfs.store.store import Store
 from flyfs.store.stored_blob import StoredBlob
 from flyfs.swarm.back_to_origin import BackToOrigin, FromOrigin
 from flyfs.swarm.conduct import Conduct
 from flyfs.swarm.confirming import Confirming
 from flyfs.swarm.download import Download
+from flyfs.swarm.identity import Identity
 from flyfs.swarm.last_resort import LastResort
 from flyfs.swarm.losses import Losses
 from flyfs.swarm.memberships import Memberships
@@ -40,18 +43,14 @@ from flyfs.telemetry.latency import LatencyWindow
 from flyfs.transport.buffers import BufferPool
 from flyfs.transport.greeting import Greeted
 from flyfs.wire.messages import (
-    MAJOR,
-    MINOR,
     Forked,
     GetPiece,
-    Hello,
     Hurry,
     Introduce,
     Joined,
     Message,
     Neighbour,
     Shun,
-    Welcome,
 )
 
 AHEAD_SHARE = 4
@@ -89,10 +88,15 @@ class Swarm:
         demand_latency: LatencyWindow,
         *,
         origin: BackToOrigin | None = None,
+        limit: HostLimit = UNLIMITED,
+        supernode_limit: HostLimit = UNLIMITED,
     ) -> None:
         """``origin`` is None where origins must not be asked from here."""
-        self.buffers = BufferPool()
+        self.buffers = BufferPool(receiving=limit.receive)
         self.passing = Passing()
+        self.identity = Identity(
+            peer_id=store.peer_id, version=settings.version, address=settings.address, location=settings.location
+        )
         self._store = store
         self._settings = settings
         self._counters = counters
@@ -103,7 +107,7 @@ class Swarm:
         self.repute = Repute()
         self.news = News(store, self, self.repute)
         grace_s = GRACE_S if origin is None else _alone_after_s(store.peer_id)
-        self.supernodes = Supernodes(roster, self._hello, self, self.news.handle, grace_s=grace_s)
+        self.supernodes = Supernodes(roster, self.identity.hello, self, self.news.handle, grace_s=grace_s, limit=supernode_limit)
         self.memberships = Memberships(
             store, self.supernodes, self, origin_stands_in=origin is not None, timeout_s=settings.deadline_s
         )
@@ -111,7 +115,7 @@ class Swarm:
         self._names = RemoteNames(self.supernodes, store, origin, timeout_s=settings.deadline_s)
         self._last_resort = LastResort(self.supernodes, self.memberships, origin, self._held_by_neighbour)
         self._confirming = Confirming(store, self.trusted_keys, self.ask_digests, self._confirmed, self.forked)
-        self.neighbours = Neighbours(self._hello, self)
+        self.neighbours = Neighbours(self.identity.hello, self, limit)
         self.announcer = Announcer(self.memberships.tell)
         self._losses = Losses(self._tell_loss)
         store.listen_losses(self._losses.happened)
@@ -120,24 +124,7 @@ class Swarm:
     @property
     def address(self) -> str:
         """Where others are told to reach this peer."""
-        return self._settings.address
-
-    def _hello(self) -> Hello:
-        return Hello(
-            major=MAJOR,
-            minor=MINOR,
-            peer_id=self._store.peer_id,
-            role="peer",
-            version=self._settings.version,
-            address=self._settings.address,
-            location=self._settings.location,
-        )
-
-    def welcome(self, _: Hello) -> Welcome:
-        """The answer to another peer's greeting."""
-        return Welcome(
-            major=MAJOR, minor=MINOR, peer_id=self._store.peer_id, role="peer", version=self._settings.version, key=b""
-        )
+        return self.identity.address
 
     async def serve(self, greeted: Greeted) -> None:
         """One incoming connection, until it ends."""
@@ -302,13 +289,13 @@ class Swarm:
     # -- what downloads ask (download.Surroundings) ----------------------------------------------------------------
 
     async def fetch(
-        self, source: Source, blob: Blob, message: GetPiece, into: memoryview, *, timeout_s: float
+        self, source: Source, blob: Blob, message: GetPiece, into: memoryview, *, timeout_s: float, urgency: Urgency
     ) -> Message | FromOrigin:
         """Asks the supernode (None; the origin, while none answers) or a neighbour for a piece."""
         with self._conduct.watching(blob.id, source, timeout_s) as request:
             if source is None:
-                return request.answered(await self._last_resort.fetch(blob, message, into, timeout_s=timeout_s))
-            return request.answered(await self.neighbours.fetch(source, message, into, timeout_s=timeout_s))
+                return request.answered(await self._last_resort.fetch(blob, message, into, timeout_s=timeout_s, urgency=urgency))
+            return request.answered(await self.neighbours.fetch(source, message, into, timeout_s=timeout_s, urgency=urgency))
 
     async def ask_digests(self, blob_id: BlobId, page: int) -> Sequence[SignedDigests]:
         """What the supernode knows of a manifest page. Raises FlyfsError."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from flyfs.core.ids import PieceIndex
-from flyfs.core.masks import mask_of, mask_of_range
+from flyfs.core.masks import mask_of, mask_of_range, pieces_in
 
 URGENT_SHARE = 4
 """The first quarter of each window is wanted before the rest of it."""
@@ -60,12 +60,15 @@ class Wants:
         """Whether some reader gets to the piece soon, or the whole is wanted."""
         return self.whole or piece in self.demands or any(reach >> piece & 1 for reach in self._reaches)
 
-    def in_order(self) -> Iterator[PieceIndex]:
-        """What the windows want, the first first."""
+    def in_order(self, lacking: int) -> Iterator[PieceIndex]:
+        """What is wanted of ``lacking`` (a mask), the first of each window first, the rest of the whole last."""
+        lacking &= mask_of_range(range(self.pieces)) & ~mask_of(self._passed)
         for window in self.windows:
-            yield from (piece for piece in map(PieceIndex, window) if piece not in self._passed)
+            wanted = lacking & mask_of_range(window)
+            lacking &= ~wanted
+            yield from pieces_in(wanted)
         if self.whole:
-            yield from (piece for piece in map(PieceIndex, range(self.pieces)) if piece not in self._passed)
+            yield from pieces_in(lacking)
 
     def in_a_crowd(self) -> list[int]:
         """The sets to fetch from, one after the other; the last is the whole, where that is wanted."""

@@ -152,6 +152,14 @@ class SupernodeFigures:
     reason: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitFigures:
+    """What all flyfs processes of the host together may move, in bytes per second; None for no limit."""
+
+    receive: int | None = None
+    send: int | None = None
+
+
 def assemble_status(
     *,
     process: ProcessFigures,
@@ -163,6 +171,7 @@ def assemble_status(
     supernodes: Sequence[SupernodeFigures],
     isolated_origins: Sequence[IsolatedOrigin] = (),
     store: StoreFigures,
+    limit: LimitFigures,
     demand_latency: Quantiles,
     loop_lag: Quantiles,
     open_files: int,
@@ -202,6 +211,7 @@ def assemble_status(
             "read_through": store.read_through,
             "damaged": store.damaged,
         },
+        "limit": {"receive_bytes_per_s": limit.receive, "send_bytes_per_s": limit.send},
         "demand_latency_ms": {"p50": round(demand_latency.p50_ms, 3), "p99": round(demand_latency.p99_ms, 3)},
         "loop_lag_ms": {"p99": round(loop_lag.p99_ms, 3)},
         "open_files": open_files,

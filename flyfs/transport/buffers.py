@@ -1,7 +1,7 @@
 """Reused buffers for piece bodies under one byte budget for the whole process. Shell (waits, but does no I/O).
 
 A demand that finds the budget spent waits its turn; a prefetch is refused at once, and never gets the last quarter, which a slow
-disk might hold for long: read-ahead can never starve a reader.
+disk might hold for long: read-ahead can never starve a reader. What no reader wants yet gets half of what prefetches may have.
 """
 
 from collections import deque
@@ -9,17 +9,23 @@ from collections import deque
 import trio
 
 from flyfs.core.grid import MIB
+from flyfs.limit.budget import Budget
+from flyfs.limit.host_limit import UNLIMITED
 
 DEFAULT_BUDGET_BYTES = 64 * MIB
 DEMAND_SHARE = 4
 """One in so many bytes is kept for demands."""
+PREFETCH_S = 1
+"""So much of the host's limit may be on its way before anybody needs it: what is asked for must come before it is given up."""
 
 
 class BufferPool:
     """Lends memory; what was given back is lent again without being touched by the allocator."""
 
-    def __init__(self, budget_bytes: int = DEFAULT_BUDGET_BYTES) -> None:
+    def __init__(self, budget_bytes: int = DEFAULT_BUDGET_BYTES, *, receiving: Budget = UNLIMITED.receive) -> None:
+        """``receiving`` is what this host may receive in a second."""
         self.budget_bytes = budget_bytes
+        self._receiving = receiving
         self._lent_bytes = 0
         self._idle: dict[int, list[bytearray]] = {}
         self._idle_bytes = 0
@@ -53,9 +59,12 @@ class BufferPool:
         """A buffer of ``size`` bytes, None where the budget is spent."""
         return self._lend(size, self.budget_bytes)
 
-    def lend_spare(self, size: int) -> "Loan | None":
-        """A buffer for a prefetch, None where less than what is kept for demands would be left."""
-        return self._lend(size, self.budget_bytes - self.budget_bytes // DEMAND_SHARE)
+    def lend_spare(self, size: int, *, background: bool = False) -> "Loan | None":
+        """A buffer for a prefetch, or for what no reader wants yet (``background``); None where the rest is kept for others."""
+        most = self.budget_bytes - self.budget_bytes // DEMAND_SHARE
+        if self._receiving.rate:  # two at least: one is written while the other comes
+            most = min(most, max(self._receiving.rate * PREFETCH_S, 2 * size))
+        return self._lend(size, max(most // 2, 2 * size) if background else most)
 
     def _lend(self, size: int, budget_bytes: int) -> "Loan | None":
         if self._waiting or not self._fits(size, budget_bytes):

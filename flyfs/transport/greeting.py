@@ -10,6 +10,7 @@ import trio
 
 from flyfs.core.address import Address
 from flyfs.core.errors import Denied, FlyfsError, RemoteProtocolError, Unavailable
+from flyfs.limit.host_limit import UNLIMITED, HostLimit
 from flyfs.transport.accepting import QUEUE, accept_connections
 from flyfs.transport.bulk import tune
 from flyfs.transport.link import LOST, Link
@@ -31,8 +32,8 @@ class Dialled:
 
 
 @asynccontextmanager
-async def dial(address: Address, hello: Hello) -> AsyncIterator[Dialled]:
-    """A greeted connection to ``address``, closed on leaving; the caller runs ``link.run``.
+async def dial(address: Address, hello: Hello, limit: HostLimit = UNLIMITED) -> AsyncIterator[Dialled]:
+    """A greeted connection to ``address`` under ``limit``, closed on leaving; the caller runs ``link.run``.
 
     Raises:
         Unavailable: nobody answers there in time.
@@ -46,7 +47,7 @@ async def dial(address: Address, hello: Hello) -> AsyncIterator[Dialled]:
     except (OSError, trio.TooSlowError) as error:
         raise Unavailable(f"{name}: cannot connect ({error or 'timed out'})") from error
     sock = _take_socket(stream)
-    link = Link(sock, name, dialled=True)
+    link = Link(sock, name, dialled=True, limit=limit)
     try:
         yield Dialled(link, await _greet(link, hello))
     finally:
@@ -90,16 +91,19 @@ async def serve(
     welcome: Callable[[Hello], Welcome],
     session: Callable[[Greeted], Awaitable[None]],
     *,
+    limit: HostLimit = UNLIMITED,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Accepts connections for ever: each is greeted and given to ``session``, which runs it. Closes ``listener`` in the end.
+    """Accepts connections for ever, under ``limit``: each is greeted and given to ``session``, which runs it.
+
+    Closes ``listener`` in the end.
 
     ``welcome`` answers a ``Hello`` or raises a FlyfsError, which refuses it.
     """
 
     async def one(sock: socket.socket, host: str) -> None:
-        tune(sock)
-        link = Link(sock, f"peer at {host}", dialled=False)
+        tune(sock, serving=True)
+        link = Link(sock, f"peer at {host}", dialled=False, limit=limit)
         try:
             if (hello := await _greeted(link, host, welcome)) is not None:
                 await session(Greeted(link, hello, host))

@@ -307,6 +307,8 @@ class GetPiece(Message):
     """How many pieces behind this one will be asked for soon, as far as anybody can tell: a supernode may read the origin in
     one go."""
     ticket: bytes = b""
+    background: bool = False
+    """No reader will want it soon: everything else goes first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -376,6 +378,30 @@ class Hurry(Message):
     code: ClassVar[int] = 38
     blob_id: BlobId
     piece: int
+
+
+# -- preheating ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warm(Message):
+    """To a supernode: hold all of this blob, reading what is missing behind everything else. Answered with ``Warmth``.
+
+    It goes on for as long as somebody asks again, so that nothing has to be taken back.
+    """
+
+    code: ClassVar[int] = 40
+    blob: Blob
+    wait_s: float
+    """How long the answer may be put off while not all of it is held."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warmth(Message):
+    """How many pieces of the blob the supernode holds."""
+
+    code: ClassVar[int] = 41
+    held: int
 
 
 # -- who does well -------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import structlog
 import trio
 
 from flyfs.core.blob import Blob
-from flyfs.core.errors import FlyfsError, RemoteProtocolError, StoreFull
+from flyfs.core.errors import FlyfsError, RemoteProtocolError, StoreFull, Unavailable
 from flyfs.core.ids import PUBLIC, BlobId
 from flyfs.core.urls import parse_url
 from flyfs.core.versions import VersionBook
@@ -19,6 +19,7 @@ from flyfs.transport.buffers import BufferPool
 from supernode.cdn.feed import UNCLAIMED_S, Feed, FeedServices
 from supernode.cdn.fetch_plan import Read
 from supernode.cdn.names import Names
+from supernode.cdn.preheat import Preheater
 from supernode.cdn.shelves import MemoryShelf, Shelf, Spool, SpoolShelf, StoreShelf
 
 MAX_BLOB_BYTES = 1 << 50
@@ -60,6 +61,7 @@ class Cdn:
         self.embedded = embedded
         self._spool_directory = spool_directory
         self._feeds: OrderedDict[BlobId, Feed] = OrderedDict()  # the least recently used first
+        self._preheater = Preheater(services.nursery)
         self.names = Names(services.origin, versions, self, services.nursery, spool_directory=spool_directory)
 
     @property
@@ -168,6 +170,19 @@ class Cdn:
         """The pieces of a blob that lie on this disk (a mask), so that nobody has to be asked for them."""
         feed = self._feeds.get(blob_id)
         return feed.stored.have.mask if feed is not None and isinstance(feed.shelf, StoreShelf) else 0
+
+    async def warm(self, blob: Blob, wait_s: float) -> int:
+        """Has all of a blob read ahead of everybody; how many pieces are held after ``wait_s``, or once all are.
+
+        Raises:
+            Unavailable: an embedded supernode keeps no bytes.
+            FlyfsError: what its origin, or the store, said.
+        """
+        if self.embedded:
+            raise Unavailable("the supernode that a mount starts for itself keeps no bytes; warm this host instead")
+        if blob.size > self._store.capacity_bytes:  # else it would push out everything else first
+            raise StoreFull(f"{blob.url} is larger than what the supernode may keep")
+        return await self._preheater.warm(await self.feed(blob), wait_s)
 
     def version_seen(self, blob: Blob) -> None:
         """The origin has this version, perhaps once more."""

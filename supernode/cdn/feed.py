@@ -109,7 +109,7 @@ class Feed:
 
     # -- handing out -----------------------------------------------------------------------------------------------
 
-    async def lend(self, piece: PieceIndex, *, demand: bool, ahead: int) -> Lent:
+    async def lend(self, piece: PieceIndex, *, demand: bool, ahead: int, background: bool = False) -> Lent:
         """The piece's bytes, read from the origin where they are not here.
 
         Raises:
@@ -118,10 +118,15 @@ class Feed:
         """
         for _ in range(_TRIES):
             while not self.shelf.holds(piece):
-                await self._wait_for(piece, demand=demand, ahead=ahead)
+                await self._wait_for(piece, demand=demand, ahead=ahead, background=background)
             with suppress(PiecesLost, StoreFull):  # this disk lost it: the origin is asked again
                 return await self.shelf.lend(piece)
         raise Unavailable(f"{self.blob.url}: the disk does not give back what was just written to it")
+
+    async def bring(self, piece: PieceIndex) -> None:
+        """Reads a piece, and what follows it, for nobody yet: behind everything else. Raises as ``lend``."""
+        if not self.shelf.holds(piece):
+            await self._wait_for(piece, demand=False, ahead=len(self.blob.grid) - piece - 1, background=True)
 
     def proof(self, piece: PieceIndex) -> SignedDigests | None:
         """The signed digests that cover a piece."""
@@ -183,7 +188,7 @@ class Feed:
                 runs.append([batch])
         return runs
 
-    async def _wait_for(self, piece: PieceIndex, *, demand: bool, ahead: int) -> None:
+    async def _wait_for(self, piece: PieceIndex, *, demand: bool, ahead: int, background: bool) -> None:
         if self._over is not None and not self.plan.covered(piece):
             raise self._over.with_traceback(None)
         pause_s = self.plan.pause_left_s(trio.current_time())
@@ -191,7 +196,7 @@ class Feed:
             raise self._told_later(self._error, pause_s)
         came = trio.Event()
         self._waiting.setdefault(piece, set()).add(came)
-        self.plan.wanted(piece, demand=demand, ahead=ahead)
+        self.plan.wanted(piece, demand=demand, ahead=ahead, background=background)
         if demand:
             self.stored.piece_demanded(piece)  # it may be here, and wait to be written
         try:
@@ -201,7 +206,7 @@ class Feed:
                 self._decide()
                 await came.wait()
         finally:
-            self.plan.unwanted(piece, demand=demand)
+            self.plan.unwanted(piece, demand=demand, background=background)
             waiting = self._waiting.get(piece, set())
             waiting.discard(came)
             if not waiting:
@@ -285,7 +290,7 @@ class Feed:
         return loan
 
     async def _take_piece(self, read: Read, piece: PieceIndex, loan: Loan, body: OriginBody) -> None:
-        count = await body.receive_into(loan.view)
+        count = await body.receive_into(loan.view, lambda: self.plan.priority_of(read))
         if count != len(loan.view):
             raise Unavailable(f"{self.blob.url}: the origin sent fewer bytes than it promised")
         self._services.counters.origin_bytes += count

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from flyfs.core.grid import MIB
 from flyfs.core.ids import PieceIndex
+from flyfs.limit.bucket import Priority
 
 MAX_READS = 4
 """Reads of one blob at a time; a prefetch leaves half of them to demands."""
@@ -30,6 +31,8 @@ class Read:
     first: int
     stop: int
     at: int
+    background: bool = False
+    """Whether it was begun for nobody's reading."""
 
 
 class FetchPlan:
@@ -50,6 +53,7 @@ class FetchPlan:
         self._demanded: dict[PieceIndex, int] = {}
         self._wanted: dict[PieceIndex, int] = {}
         self._hurried: set[PieceIndex] = set()  # wanted ahead of a reader once, who waits by now
+        self._background: dict[PieceIndex, int] = {}
         self._ahead: dict[PieceIndex, int] = {}
         self._reads: list[Read] = []
         self._failures = 0
@@ -62,23 +66,26 @@ class FetchPlan:
         """Whether a read is under way."""
         return bool(self._reads)
 
-    def wanted(self, piece: PieceIndex, *, demand: bool, ahead: int) -> None:
+    def wanted(self, piece: PieceIndex, *, demand: bool, ahead: int, background: bool = False) -> None:
         """Somebody waits for a piece, and will probably want the ``ahead`` next ones."""
-        table = self._demanded if demand else self._wanted
+        table = self._table(demand, background)
         table[piece] = table.get(piece, 0) + 1
         self._ahead[piece] = max(ahead, self._ahead.get(piece, 0))
 
-    def unwanted(self, piece: PieceIndex, *, demand: bool) -> None:
+    def _table(self, demand: bool, background: bool) -> dict[PieceIndex, int]:
+        return self._demanded if demand else self._background if background else self._wanted
+
+    def unwanted(self, piece: PieceIndex, *, demand: bool, background: bool = False) -> None:
         """It came, or whoever waited gave up."""
-        table = self._demanded if demand else self._wanted
+        table = self._table(demand, background)
         if table.get(piece, 0) > 1:
             table[piece] -= 1
         else:
             table.pop(piece, None)
         if piece not in self._wanted:
             self._hurried.discard(piece)
-            if piece not in self._demanded:
-                self._ahead.pop(piece, None)
+        if not any(piece in table for table in (self._demanded, self._wanted, self._background)):
+            self._ahead.pop(piece, None)
 
     def demanded(self, piece: PieceIndex) -> bool:
         """Whether a reader is blocked on it."""
@@ -132,23 +139,37 @@ class FetchPlan:
         """Whether a read under way will bring the piece."""
         return any(read.at <= piece < read.stop for read in self._reads)
 
+    def priority_of(self, read: Read) -> Priority:
+        """How urgent the bytes are that a read still has to bring: as the most urgent piece among them."""
+        if any(read.at <= piece < read.stop for piece in self._demanded.keys() | self._hurried):
+            return Priority.DEMAND
+        if read.background and not any(read.at <= piece < read.stop for piece in self._wanted):
+            return Priority.BACKGROUND
+        return Priority.PREFETCH
+
     def next_reads(self, now: float) -> list[Read]:
         """The reads to begin now; they count as begun."""
         begun: list[Read] = []
         if now < self._not_before:
             return begun
-        wanted = self._wanted.keys() - self._hurried
-        for table, most in ((self._demanded.keys() | self._hurried, MAX_READS), (wanted, MAX_READS // 2)):
+        urgent = self._demanded.keys() | self._hurried
+        tables = (
+            (urgent, MAX_READS),
+            (self._wanted.keys() - self._hurried, MAX_READS // 2),
+            (self._background.keys() - urgent, 1),
+        )
+        for table, most in tables:
             collected = -2  # next to no piece
             for piece in sorted(table):
                 if len(self._reads) >= (1 if self.sequential else most):
                     break
                 if self._holds(piece) or self.covered(piece):
                     continue
-                if table is wanted and (collected == piece - 1 or self._collects_at(piece)):
+                if table is not urgent and (collected == piece - 1 or self._collects_at(piece)):
                     collected = piece
                 else:
                     begun.append(self.begin(*self._run_from(piece)))
+                    begun[-1].background = most == 1
         return begun
 
     def _collects_at(self, piece: PieceIndex) -> bool:
@@ -167,5 +188,6 @@ class FetchPlan:
         return piece, stop
 
     def _goes_on(self, piece: PieceIndex, expected: bool) -> bool:
-        wanted = (expected and not self._was_read(piece)) or piece in self._wanted or piece in self._demanded
+        waited_for = piece in self._wanted or piece in self._demanded or piece in self._background
+        wanted = (expected and not self._was_read(piece)) or waited_for
         return wanted and not self._holds(piece) and not self.covered(piece)

@@ -41,6 +41,8 @@ from flyfs.wire.messages import (
     Retire,
     Speeds,
     Stat,
+    Warm,
+    Warmth,
 )
 from supernode.cdn.adoption import Adoption, contradict
 from supernode.cdn.cdn import Cdn
@@ -211,6 +213,9 @@ class _Session:
                 return Answer(self._join(message))
             case GetDigests(blob_id=blob_id, page=page):
                 return Answer(await self._digests(blob_id, page))
+            case Warm(blob=blob, wait_s=wait_s):
+                self._sessions.cdn.know(blob)
+                return Answer(Warmth(held=await self._sessions.cdn.warm(blob, wait_s)))
             case Ping():
                 return Answer(Done())
             case _:
@@ -220,9 +225,8 @@ class _Session:
     async def _happened(self, message: Message) -> None:
         """Takes an event."""
         match message:
-            case Have(blob_id=blob_id, runs=runs, durable=durable):
-                if not durable:
-                    self._gained(blob_id, runs)
+            case Have():
+                self._gained(message)
             case Leave(blob_id=blob_id):
                 self._joined.discard(blob_id)
                 self._sessions.coordinator.blob_left(self._peer, blob_id, trio.current_time())
@@ -286,15 +290,15 @@ class _Session:
             version=self._hello.version,
         )
 
-    def _gained(self, blob_id: BlobId, runs: Sequence[tuple[int, int]]) -> None:
-        task = self._sessions.coordinator.tasks.find(blob_id)
-        if task is None:
+    def _gained(self, message: Have) -> None:
+        task = self._sessions.coordinator.tasks.find(message.blob_id)
+        if task is None or message.durable:  # that was told before
             return
         try:
-            pieces = list(pieces_of(runs, len(task.blob.grid)))
+            pieces = list(pieces_of(message.runs, len(task.blob.grid)))
         except ValueError as error:
             raise RemoteProtocolError(str(error)) from error
-        self._sessions.coordinator.pieces_gained(self._peer, blob_id, pieces)
+        self._sessions.coordinator.pieces_gained(self._peer, message.blob_id, pieces)
         self._sessions.decide()
 
     async def _forked(self, message: Forked) -> None:
@@ -325,7 +329,7 @@ class _Session:
             return Answer(Elsewhere(holders=holders))
         ahead = self._sessions.coordinator.lacking_ahead(feed.blob.id, piece, ahead)
         try:
-            lent = await feed.lend(piece, demand=message.demand, ahead=ahead)
+            lent = await feed.lend(piece, demand=message.demand, ahead=ahead, background=message.background)
         except BaseException:
             self._sent(feed, piece, through=False)
             raise

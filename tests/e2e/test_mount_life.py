@@ -29,7 +29,7 @@ def assert_nothing_left(fleet: Fleet, mount: Mount, children: list[int]) -> None
     assert not mount.is_mounted
     assert has_ended(mount.pid)
     assert all(has_ended(child) for child in children)
-    assert list(fleet.runtime_directory.iterdir()) == []
+    assert [path.name for path in fleet.runtime_directory.iterdir()] == ["limit"], "which all processes of the host share"
     assert list(mount.mountpoint.iterdir()) == []
 
 

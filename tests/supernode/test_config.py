@@ -31,6 +31,8 @@ def test_a_supernode_without_options_has_the_defaults(monkeypatch: pytest.Monkey
         insecure=False,
         piece_size=None,
         key_file=None,
+        rate_limit=None,
+        limit_directories=(Path("/run/flyfs"),),
         log_level="info",
         embedded=False,
         parent_pipe=None,
@@ -54,6 +56,7 @@ def test_every_option_arrives(tmp_path: Path) -> None:
                 "4KiB",
             ),
             *("--log-level", "debug", "--verify", "always", "--key-file", str(tmp_path / "key")),
+            *("--rate-limit", "off", "--runtime-dir", "/r"),
         ],
         NO_FILE,
     )
@@ -69,6 +72,8 @@ def test_every_option_arrives(tmp_path: Path) -> None:
         insecure=True,
         piece_size=4096,
         key_file=tmp_path / "key",
+        rate_limit=0,
+        limit_directories=(Path("/r"),),
         log_level="debug",
         embedded=False,
         parent_pipe=None,
@@ -97,6 +102,9 @@ def test_places_of_a_user_follow_the_xdg_variables(monkeypatch: pytest.MonkeyPat
 
     assert read_supernode_config([], NO_FILE).cache_directory == Path("/home/ann/.cache/flyfs/supernode")
     assert read_supernode_config([], {**NO_FILE, "XDG_CACHE_HOME": "/c"}).cache_directory == Path("/c/flyfs/supernode")
+    host = Path("/run/flyfs")
+    assert read_supernode_config([], NO_FILE).limit_directories == (Path("/home/ann/.cache/flyfs/run"), host)
+    assert read_supernode_config([], {**NO_FILE, "XDG_RUNTIME_DIR": "/r"}).limit_directories == (Path("/r/flyfs"), host)
 
 
 def test_a_key_that_everybody_can_read_is_refused(tmp_path: Path) -> None:
@@ -106,7 +114,7 @@ def test_a_key_that_everybody_can_read_is_refused(tmp_path: Path) -> None:
     assert complaint("--key-file", str(key)) == f"--key-file: everybody can read {key}; chmod 600 it"
 
 
-@pytest.mark.parametrize("name", ["rate-limit", "export", "token-file", "tls-cert", "tls-key", "tls-ca"])
+@pytest.mark.parametrize("name", ["export", "token-file", "tls-cert", "tls-key", "tls-ca"])
 def test_options_of_later_versions_are_refused_by_name(name: str) -> None:
     assert complaint(f"--{name}", "x") == f"--{name}: not in this version; leave it out"
 

@@ -107,6 +107,7 @@ class Supernode:
         """Returns once it serves; ``options`` come last, and count for this run only."""
         self._log.parent.mkdir(parents=True, exist_ok=True)
         words = [_BIN / "flyfs-supernode", "--listen", self.address, "--http", self.http, "--cache", self.cache]
+        words += ["--runtime-dir", self._fleet.runtime_directory]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*map(str, words), "--allow-origin", "127.0.0.1", "--log-level", "debug", *self._options, *options],
@@ -380,8 +381,12 @@ class Fleet:
 
     def run(self, command: str, *words: str | Path, timeout_s: float = 60.0, cwd: Path | None = None) -> Finished:
         """A command of ``flyfs``."""
+        return run_bounded(self.words(command, *words), timeout_s=timeout_s, cwd=cwd, env=self.environment)
+
+    def words(self, command: str, *words: str | Path) -> list[str | Path]:
+        """How a command of ``flyfs`` is started."""
         runtime = () if command == "path" else ("--runtime-dir", self.runtime_directory)
-        return run_bounded([_BIN / "flyfs", command, *words, *runtime], timeout_s=timeout_s, cwd=cwd, env=self.environment)
+        return [_BIN / "flyfs", command, *words, *runtime]
 
     def close(self) -> None:
         """Ends everything, mounts first."""

@@ -22,6 +22,8 @@ class NetNamespace:
     """``host`` is the host's end of the cable, ``own`` the programs'; ``nobody`` is an address that neither has."""
 
     name: str
+    cable: str
+    """The interface at the host's end."""
     host: str
     own: str
     nobody: str
@@ -37,7 +39,7 @@ class NetNamespace:
         """A network that is gone after the block."""
         number = os.getpid() % 200 + 20  # 10.77.x.0/24, private, and another one for each process that runs tests
         outside = f"fly{os.getpid()}"
-        network = cls(f"flyfs-{os.getpid()}", *(f"10.77.{number}.{host}" for host in (1, 2, 3)))
+        network = cls(f"flyfs-{os.getpid()}", outside, *(f"10.77.{number}.{host}" for host in (1, 2, 3)))
         with _namespace(network.name), _namespace(network._between):
             _ip(network._between, "link add bridge type bridge", "link set bridge up")
             for port, other in (("near", f"{outside} netns {os.getpid()}"), ("far", f"eth0 netns {network.name}")):

@@ -44,6 +44,7 @@ def test_one_mount_is_told_of_in_full(host: Host) -> None:
         "loop lag    0.5 ms p99\n"
         "open files  3\n"
         "peers       2 known, 1 isolated\n"
+        "limit       12.5MB/s to receive, no limit to send, for the whole host\n"
         "isolated    10.0.0.9:7402 until 1970-01-01T00:01:00Z: corrupt pieces\n"
         "supernode   127.0.0.1:7400 down (refused)\n"
         "notice      others do not reach this mount at 10.0.0.5:7402, so it serves nobody: timed out\n"

@@ -13,10 +13,12 @@ from flyfs.config.options import (
     CACHE_OPTIONS,
     FILE_OPTIONS,
     GET_OPTIONS,
+    LIMIT_OPTIONS,
     MOUNT_OPTIONS,
     PATH_OPTIONS,
     STATUS_OPTIONS,
     UMOUNT_OPTIONS,
+    WARM_OPTIONS,
 )
 from flyfs.core.command_line import Option
 from flyfs.core.settings import ENVIRONMENT
@@ -27,6 +29,8 @@ OF_COMMAND = {
     "flyfs mount": MOUNT_OPTIONS,
     "flyfs umount": UMOUNT_OPTIONS,
     "flyfs get": GET_OPTIONS,
+    "flyfs warm": WARM_OPTIONS,
+    "flyfs limit": LIMIT_OPTIONS,
     "flyfs path": PATH_OPTIONS,
     "flyfs status": STATUS_OPTIONS,
     **{f"flyfs cache {action}": CACHE_GC_OPTIONS if action == "gc" else CACHE_OPTIONS for action in ACTIONS},
@@ -104,9 +108,17 @@ def test_every_key_that_comes_later_is_documented() -> None:
 
 
 def test_the_list_of_variables_is_that_of_both_programs() -> None:
-    options = (*FILE_OPTIONS, *PATH_OPTIONS, *UMOUNT_OPTIONS, *SUPERNODE_OPTIONS)
+    options = (*FILE_OPTIONS, *PATH_OPTIONS, *UMOUNT_OPTIONS, *WARM_OPTIONS, *LIMIT_OPTIONS, *SUPERNODE_OPTIONS)
 
-    assert {option.environment for option in options if not option.hidden} == ENVIRONMENT
+    assert {option.environment for option in options if not option.hidden and not option.flag_only} == ENVIRONMENT
+
+
+def test_what_stands_on_the_command_line_only_is_documented() -> None:
+    text = (REFERENCE / "configuration.md").read_text()
+    only = {option.name for options in OF_COMMAND.values() for option in options if option.flag_only}
+
+    assert only == {"local", "supernode-only", "receive", "send"}
+    assert [name for name in only if f"`--{name}`" not in text] == []
 
 
 def test_every_kind_of_value_is_documented() -> None:

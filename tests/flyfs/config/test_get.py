@@ -15,7 +15,7 @@ def get_config(*arguments: str, **variables: str) -> GetConfig:
     return read_get_config(arguments, {**NO_FILE, **variables})
 
 
-@pytest.mark.parametrize("name", ["header", "rate-limit", "filter-query"])
+@pytest.mark.parametrize("name", ["header", "filter-query"])
 def test_get_refuses_options_of_later_versions_too(name: str) -> None:
     with pytest.raises(ConfigError, match=f"^--{name}: not in this version; leave it out$"):
         get_config("http://h/a", f"--{name}", "x")
@@ -36,7 +36,7 @@ def test_every_option_of_get_arrives(tmp_path: Path) -> None:
         *("http://h/a/", "-o", "x", "--sha256", "AB" * 32, "--timeout", "9", "--supernode", "s:1", "--cache", str(tmp_path)),
         *("--supernode", "srv://Swarm.", "--resolver", "127.0.0.1:53"),
         *("--cache-limit", "1MiB", "--no-origin", "--allow-origin", "h", "--piece-size", "1KiB", "--log-level", "debug"),
-        *("--runtime-dir", "/r", "--verify", "never"),
+        *("--runtime-dir", "/r", "--verify", "never", "--rate-limit", "1MB/s"),
     )
 
     assert config == GetConfig(
@@ -54,6 +54,7 @@ def test_every_option_of_get_arrives(tmp_path: Path) -> None:
         allow_origin=("h",),
         origin_ca=None,
         piece_size=1024,
+        rate_limit=1_000_000,
         log_level="debug",
         alone=True,
         runtime_directories=(Path("/r"),),

@@ -42,6 +42,8 @@ def test_a_mount_without_options_has_the_defaults(as_root: None) -> None:
         allow_origin=(),
         origin_ca=None,
         piece_size=None,
+        rate_limit=None,
+        limit_directories=(Path("/run/flyfs"),),
         location="",
         insecure=False,
         deadline_s=30,
@@ -65,6 +67,7 @@ def test_every_option_of_a_mount_arrives(tmp_path: Path) -> None:
         *("--allow-origin", "10.0.0.0/8", "--origin-ca", str(authorities), "--piece-size", "64KiB", "--location", "eu|a|r1"),
         *("--deadline", "2.5", "--umask", "022", "--allow-other", "--foreground", "--log-level", "debug"),
         *("--runtime-dir", str(tmp_path / "r"), "--ready-pipe", "7", "--verify", "always", "--resolver", "10.0.0.53:53"),
+        *("--rate-limit", "100Mbit/s"),
     )
 
     assert config == MountConfig(
@@ -84,6 +87,8 @@ def test_every_option_of_a_mount_arrives(tmp_path: Path) -> None:
         allow_origin=("10.0.0.0/8",),
         origin_ca=authorities,
         piece_size=65536,
+        rate_limit=12_500_000,
+        limit_directories=(tmp_path / "r",),
         location="eu|a|r1",
         insecure=True,
         deadline_s=2.5,
@@ -146,7 +151,7 @@ def test_a_mistake_is_told_before_anything_starts(arguments: list[str], message:
 
 
 @pytest.mark.parametrize(
-    "name", ["header", "rate-limit", "token-file", "tls-cert", "tls-key", "tls-ca", "metrics", "mirror-listen", "mirror-registry"]
+    "name", ["header", "token-file", "tls-cert", "tls-key", "tls-ca", "metrics", "mirror-listen", "mirror-registry"]
 )
 def test_options_of_later_versions_are_refused_by_name(name: str) -> None:
     assert complaint("/mnt/fly", f"--{name}", "x") == f"--{name}: not in this version; leave it out"

@@ -14,6 +14,7 @@ from flyfs.control.messages import (
     Request,
     StatusRequest,
     StopRequest,
+    WarmRequest,
     decode_answer,
     decode_request,
     encode_answer,
@@ -35,6 +36,8 @@ from flyfs.core.errors import Denied, FlyfsError, NotFound, RemoteProtocolError,
         CacheCollect(None),
         CacheCollect(0),
         CacheVerify(),
+        WarmRequest("http://h/a", supernode_only=False),
+        WarmRequest("http://h/a", supernode_only=True),
     ],
 )
 def test_a_request_is_one_line_and_comes_back(request_: Request) -> None:
@@ -58,6 +61,8 @@ def test_keys_that_a_newer_side_adds_are_ignored() -> None:
         b'{"request": "cache remove", "names": [1]}\n',
         b'{"request": "cache collect", "to_bytes": true}\n',
         b'{"request": "cache collect"}\n',
+        b'{"request": "warm", "url": "http://h/a"}\n',
+        b'{"request": "warm", "url": "http://h/a", "supernode_only": 1}\n',
     ],
 )
 def test_what_is_no_request_is_refused(line: bytes) -> None:

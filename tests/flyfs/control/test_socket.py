@@ -7,6 +7,7 @@ import stat
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,6 +39,16 @@ class Handlers:
 
     def stop(self) -> None:
         self.stopped += 1
+
+    async def warm(self, url: RemoteUrl, tell: Tell, *, supernode_only: bool) -> None:
+        self.asked.append((str(url), supernode_only))
+        if url.segments[-1] == "missing":
+            raise NotFound("the origin has no such file")
+        try:
+            for held in itertools.count() if url.segments[-1] == "endless" else (2, 5):
+                await tell({"held_bytes": held, "size_bytes": 5} if url.segments[-1] != "odd" else {"bytes": held})
+        finally:
+            self.asked.append("ended")
 
     async def cache(self, request: CacheRequest, tell: Tell) -> object:
         self.asked.append(request)
@@ -134,6 +145,74 @@ async def test_what_a_client_asked_for_ends_when_it_goes(runtime_directory: Path
         with trio.fail_after(10):
             while handlers.asked != [CacheVerify(), "ended"]:  # noqa: ASYNC110 - nobody tells when the server has noticed
                 await trio.sleep(0.005)
+
+
+async def test_a_warming_tells_how_far_it_is_and_why_it_failed(runtime_directory: Path) -> None:
+    handlers = Handlers()
+    told: list[tuple[int, int]] = []
+
+    def warm(path: str, *, supernode_only: bool = False) -> None:
+        daemon.warm(parse_url(f"http://h/{path}"), lambda held, size: told.append((held, size)), supernode_only=supernode_only)
+
+    async with served(runtime_directory / "mnt.sock", handlers):
+        daemon = await found(runtime_directory)
+        await in_thread(warm, "file")
+        assert told == [(2, 5), (5, 5)]
+        await in_thread(partial(warm, "file", supernode_only=True))
+        with pytest.raises(NotFound, match="the origin has no such file"):
+            await in_thread(warm, "missing")
+        with pytest.raises(RemoteProtocolError, match="no progress"):
+            await in_thread(warm, "odd")
+    assert [one for one in handlers.asked if one != "ended"] == [
+        ("http://h/file", False),
+        ("http://h/file", True),
+        ("http://h/missing", False),
+        ("http://h/odd", False),
+    ]
+
+
+async def test_a_warming_ends_when_its_client_goes(runtime_directory: Path) -> None:
+    def enough(held: int, size: int) -> None:
+        raise KeyboardInterrupt
+
+    handlers = Handlers()
+    async with served(runtime_directory / "mnt.sock", handlers):
+        daemon = await found(runtime_directory)
+        with pytest.raises(KeyboardInterrupt):
+            await in_thread(partial(daemon.warm, parse_url("http://h/endless"), enough, supernode_only=False))
+        with trio.fail_after(10):
+            while handlers.asked[-1] != "ended":  # noqa: ASYNC110 - nobody tells when the server has noticed
+                await trio.sleep(0.005)
+
+
+async def test_many_warmings_leave_room_for_a_status(runtime_directory: Path) -> None:
+    running, gate = 0, trio.Event()
+
+    class Slow(Handlers):
+        async def warm(self, url: RemoteUrl, tell: Tell, *, supernode_only: bool) -> None:
+            nonlocal running
+            running += 1
+            await gate.wait()
+            running -= 1
+
+    def warm() -> None:
+        daemon.warm(parse_url("http://h/a"), lambda *_: None, supernode_only=False)
+
+    handlers = Slow()
+    async with served(runtime_directory / "mnt.sock", handlers):
+        daemon = await found(runtime_directory)
+        async with trio.open_nursery() as nursery:
+            for _ in range(server._WARMING):
+                nursery.start_soon(in_thread, warm)
+            with trio.fail_after(10):
+                while running < server._WARMING:  # noqa: ASYNC110 - nobody tells when all of them have begun
+                    await trio.sleep(0.005)
+            with pytest.raises(Unavailable, match="the daemon warms 8 files already; try again when one of them is done"):
+                await in_thread(warm)
+            assert await in_thread(daemon.status) == handlers.document
+            gate.set()
+        await in_thread(warm)
+    assert running == 0
 
 
 async def test_another_user_of_the_group_may_look_at_the_cache_and_not_change_it(

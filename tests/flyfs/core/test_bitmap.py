@@ -110,6 +110,18 @@ def test_has_all_asks_for_every_piece_of_a_range(picture: str, pieces: range, al
     assert drawn(picture).has_all(pieces) is all_of_them
 
 
+@given(pictures, st.integers(0, 80))
+def test_the_first_missing_piece_is_the_first_that_is_not_there(picture: str, start: int) -> None:
+    missing = picture.find(".", start)
+    assert drawn(picture).first_missing(start) == (missing if missing >= 0 else len(picture))
+
+
+def test_the_first_missing_piece_is_found_behind_many_that_are_there() -> None:
+    bitmap = drawn("#" * 100 + "." + "#" * 100)
+    assert bitmap.first_missing() == 100
+    assert bitmap.first_missing(101) == 201
+
+
 def test_people_see_the_first_64_pieces() -> None:
     assert repr(drawn("##.#")) == "<Bitmap ##.# 3/4>"
     assert repr(drawn("#" * 65)) == f"<Bitmap {'#' * 64}… 65/65>"

@@ -12,6 +12,8 @@ from flyfs.core.verify import Verify
     ("kind", "good", "value"),
     [
         (kinds.RATE, "20MB/s", 20_000_000),
+        (kinds.RATE, "64kbit/s", 8_000),
+        (kinds.RATE, " Off ", 0),
         (kinds.SECONDS, "1.5", 1.5),
         (kinds.OCTAL, "022", 0o22),
         (kinds.OCTAL, "777", 0o777),
@@ -38,6 +40,8 @@ def test_each_kind_reads_what_people_write(kind: kinds.Kind[Any], good: str, val
 @pytest.mark.parametrize(
     ("kind", "bad"),
     [
+        (kinds.RATE, "7999B/s"),
+        (kinds.RATE, "on"),
         (kinds.SECONDS, "0"),
         (kinds.SECONDS, "inf"),
         (kinds.SECONDS, "nan"),

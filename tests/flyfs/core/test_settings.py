@@ -16,7 +16,8 @@ SUPERNODE = Option(name="supernode", kind=kinds.SUPERNODE, repeatable=True, help
 HEADER = Option(name="header", kind=kinds.TEXT, repeatable=True, planned=True, help="later")
 EMBEDDED = Option(name="embedded", kind=kinds.SWITCH, hidden=True, help="inner")
 OUTPUT = Option(name="output", short="o", kind=kinds.PATH, help="file")
-OPTIONS: tuple[Option[Any], ...] = (CONFIG, CACHE, CACHE_LIMIT, INSECURE, SUPERNODE, HEADER, EMBEDDED, OUTPUT)
+ONE_CALL = Option(name="quux-word", kind=kinds.SWITCH, flag_only=True, help="this call")
+OPTIONS: tuple[Option[Any], ...] = (CONFIG, CACHE, CACHE_LIMIT, INSECURE, SUPERNODE, HEADER, EMBEDDED, OUTPUT, ONE_CALL)
 TIMEOUT = Option(name="timeout", kind=kinds.SECONDS, help="of another command")
 
 
@@ -97,6 +98,10 @@ def test_a_repeatable_option_is_told_in_three_ways_and_replaces_what_is_weaker(
     assert settings.all(SUPERNODE) == (Address("a", 1), Address("b", 2))
 
 
+def test_what_one_call_does_is_told_by_flag() -> None:
+    assert merged("--quux-word").on(ONE_CALL)
+
+
 def test_of_a_flag_given_twice_the_last_wins() -> None:
     assert merged("--cache", "a", "--cache=b").get(CACHE) == "b"
 
@@ -158,6 +163,8 @@ def test_variables_of_other_commands_and_of_service_links_are_let_be(variable: s
         ([], {"FLYFS_CACHE_LIMIT": "x"}, "", "FLYFS_CACHE_LIMIT: 'x' is not a size such as 500MiB or 20GB"),
         ([], {"FLYFS_CAHCE": "x"}, "", "environment: there is no setting FLYFS_CAHCE; did you mean FLYFS_CACHE?"),
         ([], {"FLYFS_EMBEDDED": "1"}, "", "environment: there is no setting FLYFS_EMBEDDED"),
+        ([], {"FLYFS_QUUX_WORD": "1"}, "", "environment: there is no setting FLYFS_QUUX_WORD"),
+        ([], {}, "quux_word = true", "/etc/x.toml: there is no setting 'quux_word'"),
         ([], {}, "cache_limit = 1.5", "cache_limit in /etc/x.toml: 1.5 is not a size such as 500MiB or 20GB"),
         ([], {}, "cache_limit = true", "cache_limit in /etc/x.toml: True is not a size such as 500MiB or 20GB"),
         ([], {}, 'cache = ["a"]', "cache in /etc/x.toml: ['a'] is not a path"),

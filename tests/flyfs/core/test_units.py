@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flyfs.core.units import parse_rate, parse_size, show_size
+from flyfs.core.units import parse_rate, parse_size, show_rate, show_size
 
 
 @pytest.mark.parametrize(("text", "size"), [
@@ -53,6 +53,22 @@ def test_what_is_no_rate_is_refused(text: str) -> None:
 ])  # fmt: skip
 def test_sizes_for_people(size: float, shown: str) -> None:
     assert show_size(size) == shown
+
+
+@pytest.mark.parametrize(("rate", "shown"), [
+    (20_000_000, "20MB/s"),
+    (12_500_000, "12.5MB/s"),
+    (999, "999B/s"),
+    (8_000, "8kB/s"),
+    (2_500_000_000, "2.5GB/s"),
+])  # fmt: skip
+def test_rates_for_people(rate: int, shown: str) -> None:
+    assert show_rate(rate) == shown
+
+
+@given(st.integers(1, 1 << 62))
+def test_a_shown_rate_is_a_rate_again(rate: int) -> None:
+    assert parse_rate(show_rate(rate)) == pytest.approx(rate, rel=0.001)
 
 
 @given(st.integers(0, 1 << 62))

@@ -213,7 +213,7 @@ async def a_peer(
             origin=back,
         )
         await nursery.start(swarm.run)
-        await nursery.start(partial(serve, listener, swarm.welcome, swarm.serve))
+        await nursery.start(partial(serve, listener, swarm.identity.welcome, swarm.serve))
         rig = PeerRig(store, swarm, counters, nursery.cancel_scope)
         if addresses or roster:
             await until(lambda: swarm.supernodes.up)

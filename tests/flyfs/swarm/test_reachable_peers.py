@@ -94,7 +94,7 @@ async def test_a_peer_that_becomes_reachable_is_introduced_to_those_who_read_wha
                 await until(lambda: anne.swarm.repute.reached is False)
                 late = listen(Address("127.0.0.1", int(address.rpartition(":")[2])))
                 async with trio.open_nursery() as nursery:
-                    await nursery.start(partial(serve, late, anne.swarm.welcome, anne.swarm.serve))
+                    await nursery.start(partial(serve, late, anne.swarm.identity.welcome, anne.swarm.serve))
                     await until(lambda: anne.swarm.repute.reached)
                     await until(lambda: [one.peer_id for one in bert.swarm.neighbours.connected] == [anne.store.peer_id])
                     nursery.cancel_scope.cancel()

@@ -62,7 +62,7 @@ async def a_fleet(directory: Path) -> AsyncGenerator[Fleet, None]:
 def stop_answering(supernode: SupernodeRig) -> None:
     """As a process that is stopped: its connections stay, and nothing comes over them any more."""
 
-    async def stays_silent(link: Link, message: Message, request_id: int = 0, body: object = None) -> None:
+    async def stays_silent(link: Link, message: Message, *_: object, **__: object) -> None:
         await trio.sleep_forever()
 
     for link in supernode.sessions._links.values():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import trio
 
 from flyfs.core.errors import ProtocolError
+from flyfs.limit.host_limit import UNLIMITED, HostLimit
 from flyfs.transport.bulk import tune
 from flyfs.transport.link import Answer, Handler, Link
 from flyfs.wire.codec import Envelope, FrameDecoder, encode
@@ -55,10 +56,17 @@ class Pair:
 
 
 @asynccontextmanager
-async def linked(right: Handler = nothing, left: Handler = nothing, *, small: bool = False) -> AsyncIterator[Pair]:
-    """Two running links; ``left`` dialled."""
+async def linked(
+    right: Handler = nothing,
+    left: Handler = nothing,
+    *,
+    small: bool = False,
+    limit: HostLimit = UNLIMITED,
+    right_limit: HostLimit = UNLIMITED,
+) -> AsyncIterator[Pair]:
+    """Two running links; ``left`` dialled, and is under ``limit``."""
     one, other = connected_sockets(small=small)
-    pair = Pair(Link(one, "left", dialled=True), Link(other, "right", dialled=False))
+    pair = Pair(Link(one, "left", dialled=True, limit=limit), Link(other, "right", dialled=False, limit=right_limit))
 
     async def run(link: Link, handle: Handler) -> None:
         try:

@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from flyfs.core.grid import MIB
+from flyfs.limit.host_limit import HostLimit
 from flyfs.transport.buffers import BufferPool
 
 
@@ -39,6 +42,44 @@ async def test_prefetch_leaves_the_last_quarter_to_demands() -> None:
     prefetched.give_back()
     more.give_back()
     assert pool.lent_bytes == 0
+
+
+def test_what_no_reader_wants_gets_half_of_what_prefetches_may_have() -> None:
+    pool = BufferPool(160)
+    background = pool.lend_spare(30, background=True)
+    more = pool.lend_spare(30, background=True)
+    assert background is not None
+    assert more is not None
+    assert pool.lend_spare(1, background=True) is None
+    assert pool.lend_spare(60) is not None, "which leaves the other half to them"
+    assert pool.lend_spare(1) is None
+
+
+def test_two_pieces_of_the_background_may_always_be_on_their_way() -> None:
+    """One is written while the other comes."""
+    pool = BufferPool(160)
+    assert pool.lend_spare(50, background=True) is not None
+    assert pool.lend_spare(50, background=True) is not None
+    assert pool.lend_spare(50, background=True) is None
+
+
+def test_under_a_limit_no_more_is_asked_for_ahead_than_comes_in_a_second(tmp_path: Path) -> None:
+    with HostLimit.open([tmp_path / "run"], 8_000) as limit:
+        pool = BufferPool(64_000, receiving=limit.receive)
+        assert pool.lend_spare(2_000, background=True) is not None
+        assert pool.lend_spare(2_000, background=True) is not None
+        assert pool.lend_spare(2_000, background=True) is None
+        assert pool.lend_spare(4_000) is not None
+        assert pool.lend_spare(1) is None
+        assert pool.lend_nowait(50_000) is not None, "a demand has all of it"
+
+
+def test_under_a_low_limit_two_pieces_may_be_asked_for_all_the_same(tmp_path: Path) -> None:
+    with HostLimit.open([tmp_path / "run"], 8_000) as limit:
+        pool = BufferPool(64_000, receiving=limit.receive)
+        assert pool.lend_spare(9_000) is not None
+        assert pool.lend_spare(9_000) is not None
+        assert pool.lend_spare(9_000) is None
 
 
 def test_the_memory_is_reused() -> None:

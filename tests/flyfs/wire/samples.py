@@ -43,6 +43,8 @@ from flyfs.wire.messages import (
     Speed,
     Speeds,
     Stat,
+    Warm,
+    Warmth,
     Welcome,
 )
 
@@ -82,7 +84,7 @@ SAMPLES: tuple[Message, ...] = (
     Report(peer_id=PEER_ID, blob_id=BLOB_ID, fault="corrupt", piece=7),
     Retire(blob_id=BLOB_ID, reason="forked"),
     Forked(blob_id=BLOB_ID, batches=(BATCH,)),
-    GetPiece(blob_id=BLOB_ID, piece=1, demand=True, proof=True, ahead=8, ticket=b"t"),
+    GetPiece(blob_id=BLOB_ID, piece=1, demand=True, proof=True, ahead=8, ticket=b"t", background=True),
     Piece(piece=1, length=37_856, proof=BATCH),
     NotHeld(),
     Busy(retry_after_s=0.25),
@@ -91,6 +93,8 @@ SAMPLES: tuple[Message, ...] = (
     Digests(batches=(BATCH,)),
     Offer(blob_id=BLOB_ID, pieces=(3, 4)),
     Hurry(blob_id=BLOB_ID, piece=3),
+    Warm(blob=BLOB, wait_s=1.0),
+    Warmth(held=3),
     Speeds(blob_id=BLOB_ID, measured=(Speed(peer_id=PEER_ID, size=300_000, busy_s=1.5, pieces=2),)),
     Shun(peer_id=PEER_ID, reason="lies", for_s=5.0),
 )

@@ -5,6 +5,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from flyfs.core.grid import MIB
 from flyfs.core.ids import PieceIndex
+from flyfs.limit.bucket import Priority
 from supernode.cdn.fetch_plan import MAX_READ_BYTES, MAX_READS, PAUSE_S, FetchPlan, Read
 
 PIECES = 40
@@ -26,6 +27,10 @@ class Plan:
     def want(self, *pieces: int, ahead: int = 0) -> None:
         for piece in pieces:
             self.plan.wanted(PieceIndex(piece), demand=False, ahead=ahead)
+
+    def warm(self, *pieces: int, ahead: int = 0) -> None:
+        for piece in pieces:
+            self.plan.wanted(PieceIndex(piece), demand=False, ahead=ahead, background=True)
 
     def begins(self) -> list[tuple[int, int]]:
         begun = self.plan.next_reads(self.now)
@@ -137,6 +142,49 @@ def test_a_demand_waits_for_no_collecting() -> None:
     plan.demand(8)
 
     assert plan.begins() == [(8, 9)]
+
+
+def test_what_nobody_will_read_soon_gets_one_read_and_only_where_there_is_no_other() -> None:
+    plan = Plan()
+    plan.want(20)
+    plan.warm(0, 10)
+    assert plan.begins() == [(20, 21)]
+    plan.brings(plan.reads[0], 1)
+    assert plan.begins() == [(0, 1)]
+    plan.want(30)
+    assert plan.begins() == [(30, 31)], "others go on beside it"
+    plan.demand(35)
+    assert plan.begins() == [(35, 36)]
+
+
+def test_a_read_is_as_urgent_as_the_most_urgent_piece_that_it_still_brings() -> None:
+    plan = Plan()
+    plan.warm(0, ahead=9)
+    plan.begins()
+    (read,) = plan.reads
+    assert plan.plan.priority_of(read) is Priority.BACKGROUND
+    plan.want(3)
+    assert plan.plan.priority_of(read) is Priority.PREFETCH
+    plan.demand(5)
+    assert plan.plan.priority_of(read) is Priority.DEMAND
+    assert plan.begins() == [], "all of them come with it"
+    plan.brings(read, 6)
+    assert plan.plan.priority_of(read) is Priority.BACKGROUND, "both have come"
+
+    plan.want(20)
+    plan.begins()
+    assert plan.plan.priority_of(plan.reads[-1]) is Priority.PREFETCH
+
+
+def test_one_who_asks_twice_in_the_background_may_give_up_once() -> None:
+    plan = Plan()
+    plan.warm(4, 4, ahead=2)
+    plan.plan.unwanted(PieceIndex(4), demand=False, background=True)
+    assert plan.begins() == [(4, 7)]
+    plan.brings(plan.reads[0], 3)
+    plan.warm(30)
+    plan.plan.unwanted(PieceIndex(30), demand=False, background=True)
+    assert plan.begins() == []
 
 
 def test_who_gave_up_is_read_for_no_more() -> None:

@@ -53,6 +53,7 @@ def serve(config, ready):  # type: ignore[no-untyped-def]
     from flyfs.control.cache import answer_cache
     from flyfs.control.seen_path import seen_path
     from flyfs.control.server import ControlServer
+    from flyfs.core.errors import NotFound
     from flyfs.store.store import Store
 
     async def run() -> None:
@@ -65,6 +66,15 @@ def serve(config, ready):  # type: ignore[no-untyped-def]
 
             def stop(self) -> None:
                 nursery.cancel_scope.cancel()
+
+            async def warm(self, url, tell, *, supernode_only):  # type: ignore[no-untyped-def]
+                note_warmed(os.path.basename(config.mountpoint), url, supernode_only)
+                if url.segments[-1] == "missing":
+                    raise NotFound(f"{url}: the origin has no such file")
+                await tell({"held_bytes": 4, "size_bytes": 10})
+                if url.segments[-1] == "endless":
+                    await trio.sleep_forever()
+                await tell({"held_bytes": 10, "size_bytes": 10})
 
             async def cache(self, request, tell):  # type: ignore[no-untyped-def]
                 return await answer_cache(store, request, tell)
@@ -86,7 +96,7 @@ def serve(config, ready):  # type: ignore[no-untyped-def]
 def status_document(config):  # type: ignore[no-untyped-def]
     from flyfs.telemetry.counters import Counters
     from flyfs.telemetry.latency import Quantiles
-    from flyfs.telemetry.status import Advertised, IsolatedPeer, ProcessFigures, SupernodeFigures, assemble_status
+    from flyfs.telemetry.status import Advertised, IsolatedPeer, LimitFigures, ProcessFigures, SupernodeFigures, assemble_status
 
     class Store:
         used_bytes, limit_bytes, free_bytes, blobs, read_through, damaged = 2048, 4096, 2**30, 1, True, 2
@@ -110,6 +120,7 @@ def status_document(config):  # type: ignore[no-untyped-def]
         advertised=Advertised(address="10.0.0.5:7402", reachable=False, reason="timed out"),
         supernodes=[SupernodeFigures(address="127.0.0.1:7400", state="down", reason="refused")],
         store=Store(),
+        limit=LimitFigures(receive=12_500_000),
         demand_latency=Quantiles(1, 2),
         loop_lag=Quantiles(0, 0.5),
         open_files=3,
@@ -139,6 +150,30 @@ def fetch(config, url, sink):  # type: ignore[no-untyped-def]
             sink.write(memoryview(b"alone"))
 
 
+def note_warmed(who, url, supernode_only):  # type: ignore[no-untyped-def]
+    """For tests: who was asked for what."""
+    directory = os.environ["FLYFS_RUNTIME_DIR"]
+    os.makedirs(directory, exist_ok=True)
+    with open(os.path.join(directory, "warmed"), "a") as warmed:
+        warmed.write(f"{who} {url.segments[-1]} {supernode_only}\n")
+
+
+def warm_alone(config, reported):  # type: ignore[no-untyped-def]
+    import time
+
+    from flyfs.core.errors import NotFound, Unavailable
+
+    if os.environ.get("FAKE_DAEMON") == "breaks":
+        raise Unavailable("the embedded supernode did not start")
+    for url in config.urls:
+        with reported(url):
+            note_warmed("alone", url, config.supernode_only)
+            if url.segments[-1] == "missing":
+                raise NotFound(f"{url}: the origin has no such file")
+            if url.segments[-1] == "endless":
+                time.sleep(60)
+
+
 def run_supernode(config):  # type: ignore[no-untyped-def]
     from flyfs.core.errors import ConfigError
 
@@ -156,6 +191,7 @@ def run_supernode(config):  # type: ignore[no-untyped-def]
 for name, functions in (
     ("flyfs.daemon.mounting", {"run_mount": run_mount}),
     ("flyfs.daemon.fetching", {"fetch": fetch}),
+    ("flyfs.daemon.warming", {"warm_alone": warm_alone}),
     ("supernode.daemon", {"run": run_supernode}),
 ):
     module = types.ModuleType(name)

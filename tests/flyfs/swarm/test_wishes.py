@@ -11,7 +11,7 @@ from flyfs.core.errors import StoreFull
 from flyfs.core.ids import PieceIndex
 from flyfs.store.store import Store
 from flyfs.store.stored_blob import StoredBlob
-from flyfs.swarm.wishes import REST_PIECES, Wishes
+from flyfs.swarm.wishes import Wishes
 from tests.flyfs.store.builders import a_blob, fill
 
 
@@ -22,10 +22,11 @@ class Wanted:
         self.stored = stored
         self.wishes = Wishes(stored, self._told)
         self.windows: list[range] = []
+        self.whole = False
         stored.listen(self._came)
 
-    def _told(self, windows: Sequence[range]) -> None:
-        self.windows = list(windows)
+    def _told(self, windows: Sequence[range], whole: bool) -> None:
+        self.windows, self.whole = list(windows), whole
 
     def _came(self, piece: PieceIndex, durable: bool) -> None:
         if not durable:
@@ -42,7 +43,7 @@ async def test_readers_windows_alone_are_passed_on_as_they_are(tmp_path: Path) -
     async with wanted(tmp_path) as one:
         one.wishes.windows_moved([range(2, 4), range(5, 6)])
 
-        assert one.windows == [range(2, 4), range(5, 6)]
+        assert (one.windows, one.whole) == ([range(2, 4), range(5, 6)], False)
         assert [one.wishes.is_ahead_of_a_reader(PieceIndex(piece)) for piece in range(6)] == [
             False,
             False,
@@ -57,22 +58,19 @@ async def test_all_of_it_is_wanted_behind_every_reader_until_nobody_asks(tmp_pat
     async with wanted(tmp_path) as one:
         one.wishes.windows_moved([range(4, 5)])
         with one.wishes.bringing_all():
-            assert one.windows == [range(4, 5), range(6)]
+            assert (one.windows, one.whole) == ([range(4, 5)], True)
             assert not one.wishes.is_ahead_of_a_reader(PieceIndex(0)), "nobody will read it soon"
             one.wishes.windows_moved([range(5, 6)])
-            assert one.windows == [range(5, 6), range(6)]
-        assert one.windows == [range(5, 6)]
+            assert (one.windows, one.whole) == ([range(5, 6)], True)
+        assert (one.windows, one.whole) == ([range(5, 6)], False)
 
 
-async def test_what_is_left_begins_with_the_first_missing_piece_and_ends_with_the_last(tmp_path: Path) -> None:
+async def test_all_is_there_when_the_last_piece_came_whichever_that_is(tmp_path: Path) -> None:
     async with wanted(tmp_path) as one:
         await fill(one.stored, range(1))
         with one.wishes.bringing_all() as first, one.wishes.bringing_all() as second:
-            assert one.windows == [range(1, 6)]
             await fill(one.stored, range(3, 6))
-            assert one.windows == [range(1, 6)], "what came out of order does not move it"
             await fill(one.stored, range(1, 2))
-            assert one.windows == [range(2, 6)]
             assert not first.done.is_set()
             await fill(one.stored, range(2, 3))
 
@@ -96,17 +94,8 @@ async def test_pieces_that_went_since_the_last_time_are_wanted_again(tmp_path: P
 
         with one.wishes.bringing_all() as whole:
             assert not whole.done.is_set()
-            assert one.windows == [range(2, 6)]
             await fill(one.stored, range(2, 3))
             assert whole.done.is_set()
-
-
-async def test_of_a_large_blob_a_stretch_is_looked_at_at_a_time(tmp_path: Path) -> None:
-    async with wanted(tmp_path, REST_PIECES + 10) as one:
-        with one.wishes.bringing_all():
-            assert one.windows == [range(REST_PIECES)]
-            await fill(one.stored, range(3))
-            assert one.windows == [range(3, REST_PIECES + 3)]
 
 
 async def test_what_is_being_brought_is_not_evicted(tmp_path: Path) -> None:

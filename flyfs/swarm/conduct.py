@@ -46,12 +46,15 @@ class Conduct:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             task_status.started()
-            while True:
-                self._began = trio.Event()
-                for blob_id, measured in self._meter.next_reports(trio.current_time()):
-                    nursery.start_soon(self._tell, blob_id, Speeds(blob_id=blob_id, measured=measured))
-                with trio.move_on_at(self._meter.next_deadline()):
-                    await self._began.wait()
+            try:
+                while True:
+                    self._began = trio.Event()
+                    for blob_id, measured in self._meter.next_reports(trio.current_time()):
+                        nursery.start_soon(self._tell, blob_id, Speeds(blob_id=blob_id, measured=measured))
+                    with trio.move_on_at(self._meter.next_deadline()):
+                        await self._began.wait()
+            finally:
+                self._nursery = None  # downloads end at the same time, in any order, and find faults while they do
 
     @contextmanager
     def watching(self, blob_id: BlobId, peer: PeerId | None, timeout_s: float) -> Generator[Request, None, None]:
@@ -81,12 +84,12 @@ class Conduct:
         self.report(peer, blob_id, "corrupt", piece)
 
     def report(self, peer: PeerId, blob_id: BlobId, fault: str, piece: int | None = None) -> None:
-        """Tells the supernode of a fault."""
-        assert self._nursery is not None, "a fault before run"
-        self._nursery.start_soon(self._tell, blob_id, Report(peer_id=peer, blob_id=blob_id, fault=fault, piece=piece))
+        """Tells the supernode of a fault, unless ``run`` has ended."""
+        if self._nursery is not None:
+            self._nursery.start_soon(self._tell, blob_id, Report(peer_id=peer, blob_id=blob_id, fault=fault, piece=piece))
 
     def download_ended(self, blob_id: BlobId) -> None:
-        """Tells what is left to tell."""
+        """Tells what is left to tell, unless ``run`` has ended."""
         measured = self._meter.ended_all(blob_id, trio.current_time())
         if measured and self._nursery is not None:
             self._nursery.start_soon(self._tell, blob_id, Speeds(blob_id=blob_id, measured=measured))

@@ -70,7 +70,10 @@ class Neighbours:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             task_status.started()
-            await trio.sleep_forever()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None  # downloads end at the same time, in any order
 
     @property
     def connected(self) -> list[Neighbour]:
@@ -78,14 +81,15 @@ class Neighbours:
         return [contact.neighbour for contact in self._contacts.values() if contact.link is not None]
 
     def meet(self, blob_id: BlobId, neighbours: Sequence[Neighbour]) -> None:
-        """Gets in touch with ``neighbours`` for a blob; those shunned for now are left out."""
+        """Gets in touch with ``neighbours`` for a blob; those shunned for now are left out, and all once ``run`` has ended."""
+        if self._nursery is None:
+            return
         for neighbour in neighbours:
             contact = self._contacts.get(neighbour.peer_id)
             if contact is None:
                 if not self._worth_calling(neighbour):
                     continue
                 contact = self._contacts[neighbour.peer_id] = _Contact(neighbour)
-                assert self._nursery is not None, "meet before run"
                 self._nursery.start_soon(self._stay_in_touch, contact)
             if blob_id not in contact.blobs:
                 contact.blobs[blob_id] = None
@@ -141,6 +145,8 @@ class Neighbours:
                         await dialled.link.run(self._handler(peer))
                     except ProtocolError as error:
                         self._shun(contact, "protocol", error)
+                    finally:
+                        contact.nursery = None  # it closes, and takes no more tasks
                     nursery.cancel_scope.cancel()
         except (FlyfsError, ValueError) as error:
             self._shun(contact, "unreachable", error)

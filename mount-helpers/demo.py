@@ -30,6 +30,7 @@ MIB = 1024 * 1024
 RANDOM_BYTES = 200 * MIB
 DOC_FILES = 200
 """Enough to make a tree, few enough to be copied in seconds."""
+RUNTIME = "FLYFS_RUNTIME_DIR"
 COMMAND_S = 120.0
 """No command of the demo takes a tenth of it; a hang ends here, with a word."""
 
@@ -71,9 +72,14 @@ def run(*words: str | Path) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Ours without FLYFS_… settings, so that everybody sees the same demo, and without proxies: only loopback is spoken to."""
+    """Ours without FLYFS_… settings, so that everybody sees the same demo, and without proxies: only loopback is spoken to.
+
+    Runtime files have a place of the demo's own: mounts and the rate limit of this host are no part of it.
+    """
     return {
-        name: value for name, value in os.environ.items() if not name.startswith("FLYFS_") and not name.lower().endswith("_proxy")
+        name: value
+        for name, value in os.environ.items()
+        if name == RUNTIME or not (name.startswith("FLYFS_") or name.lower().endswith("_proxy"))
     }
 
 
@@ -265,6 +271,7 @@ def main() -> int:
     with ExitStack() as parts:
         directory = Path(tempfile.mkdtemp(prefix="flyfs-demo-", dir=os.environ.get("TMPDIR", "/var/tmp"))).resolve()
         parts.callback(remove, directory)
+        os.environ[RUNTIME] = str(directory / "run")
         try:
             root = directory / "origin"
             root.mkdir()

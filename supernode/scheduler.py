@@ -113,7 +113,8 @@ def decide_piece(task: Task, me: Participant, piece: PieceIndex, members: Member
     if me.crowd.seeding.is_offered(peer, piece):
         return Serve()
     times = me.redirected.get(piece, 0)
-    if times >= (MOST_REDIRECTS if me.crowd.readers >= READERS_PER_SENDING else 1):
+    patient = me.crowd.readers >= READERS_PER_SENDING or len(list(task.crowds())) > 1
+    if times >= (MOST_REDIRECTS if patient else 1):
         return Serve()
     if me.crowd.sending(piece) < _sending_at_once(task, me):
         return Serve()

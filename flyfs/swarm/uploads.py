@@ -78,6 +78,8 @@ class Announcer:
             self._every_s[blob_id] = seconds
         else:
             self._every_s.pop(blob_id, None)
+            if blob_id not in self._supernode_news:
+                self._supernode_due.pop(blob_id, None)
 
     def follow(self, blob_id: BlobId, link: Link) -> None:
         """From now on ``link`` hears of the blob."""

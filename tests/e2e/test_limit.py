@@ -1,7 +1,8 @@
 """One rate limit over several real programs of a host, counted on its only cable: a network namespace is the host.
 
-A busy machine cannot make it carry more, so what is too much in any second fails. It can make it carry less for a while: that
-all of the budget is used is waited for, and judged over seconds.
+What a busy machine cannot change is asserted: how much goes over some seconds, and how much more any single one may carry,
+which is what the receive buffers hold. That all of the budget is used is waited for, and then judged over seconds, because a busy
+machine can make it less for a while. What a quiet machine shows, ``just bench limit`` tells.
 """
 
 import os
@@ -30,11 +31,14 @@ LOW_RATE = 5_000_000
 """At which a piece takes 0.2 s, far more than a busy machine is late."""
 FILE_BYTES = 600 * MIB
 """Large enough for pieces of 1 MiB, and to last longer than a test."""
-TOO_MUCH = 1.05
-TOO_MUCH_OF_LOW_RATE = 1.1
-"""A receive buffer has 128 KiB at least, and each that fills in the same second adds 2.6 % of the low rate."""
+TOO_MUCH = 1.08
+"""In any second, however late programs are: a burst of 2 %, and three receive buffers of 12 ms that fill in it."""
+TOO_MUCH_OF_LOW_RATE = 1.15
+"""Likewise, with four connections' buffers of 128 KiB, the least there is: 2.6 % of the low rate each."""
+TOO_MUCH_OF_SECONDS = 1.03
 ENOUGH = 0.95
-ENOUGH_OF_SECONDS = 0.8
+ENOUGH_OF_SECONDS = 0.7
+"""Two of three that do not take what the third has left would make it 0.67."""
 
 
 @dataclass
@@ -132,6 +136,7 @@ def test_three_programs_receive_together_what_is_allowed_and_two_what_one_leaves
         assert get.poll() is None
         print(f"of the limit: three programs {told(three, RATE)}, two {told(two, RATE)}, throughout {told(everything, RATE)}")
         assert everything.fullest <= TOO_MUCH * RATE
+        assert everything.mean <= TOO_MUCH_OF_SECONDS * RATE
         assert three.mean >= ENOUGH_OF_SECONDS * RATE
         assert two.mean >= ENOUGH_OF_SECONDS * RATE
 
@@ -172,11 +177,11 @@ def test_a_limit_is_set_for_programs_that_run_and_the_last_one_counts(host: Host
         wait_until_all_is_used(wire, RATE)
         assert host.limit("--receive", "5MB/s").startswith("receive 5MB/s\nsend    20MB/s\n")
         since = time.monotonic() + 1
-        time.sleep(4)
+        time.sleep(2)
+        wait_until_all_is_used(wire, LOW_RATE)
         slower = wire.rates(since, time.monotonic())
         print(f"of the lower limit: {told(slower, LOW_RATE)}")
         assert slower.fullest <= TOO_MUCH_OF_LOW_RATE * LOW_RATE
-        assert slower.mean >= ENOUGH_OF_SECONDS * LOW_RATE
 
         assert host.limit("--receive", "off", "--send", "off").startswith("receive off\nsend    off\n")
         wait_until(lambda: command.poll() is not None, "without a limit the rest comes fast", timeout_s=60)

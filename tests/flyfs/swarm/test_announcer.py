@@ -83,4 +83,19 @@ async def test_when_the_crowd_is_over_news_go_out_at_once_again(autojump_clock: 
         told.gain(4)
         await trio.sleep(1)
 
-    assert [at for at, _, _ in told.times] == pytest.approx([0, 10, 11, 12], abs=0.1)
+    assert [at for at, _, _ in told.times] == pytest.approx([0, 1, 11, 12], abs=0.1)
+    assert not told.announcer._supernode_due
+
+
+async def test_what_was_put_off_until_a_crowd_is_over_is_told_when_it_was_due(autojump_clock: MockClock) -> None:
+    async with announcing() as told:
+        told.announcer.tell_supernode_every(BLOB, 10.0)
+        told.gain(1)
+        await trio.sleep(1)
+        told.gain(2)
+        await trio.sleep(1)
+        told.announcer.tell_supernode_every(BLOB, 0.0)
+        await trio.sleep(20)
+
+    assert told.times == [(0.0, BLOB, 1), (10.0, BLOB, 1)]
+    assert not told.announcer._supernode_due

@@ -14,7 +14,7 @@ from statistics import median
 from types import FrameType
 from typing import NoReturn
 
-from tests.bench import cold, crowd, names, peer_to_peer, store, supernode_alone, under_load, warm
+from tests.bench import cold, crowd, limit, names, peer_to_peer, store, supernode_alone, under_load, warm
 from tests.bench.aims import AIMS
 from tests.bench.completion import mean_by_crowd
 from tests.bench.curves import curves
@@ -26,7 +26,7 @@ from tests.bench.report import show, write_json
 from tests.bench.runner import Group, run_group
 from tests.support.apart import mount_apart
 
-_ROOMS = (cold, warm, names, under_load, store, crowd, supernode_alone, peer_to_peer)
+_ROOMS = (cold, warm, names, under_load, store, crowd, supernode_alone, peer_to_peer, limit)
 _RESULTS = Path("build/bench")
 _ROUNDS = 5
 _LEAST_MIB = 16

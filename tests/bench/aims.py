@@ -1,9 +1,17 @@
 """The aims: what the project wants of itself, relative to its neighbours in the same run. Pure."""
 
+from typing import Literal
+
 from tests.bench.completion import crowd_measure
 from tests.bench.figures import Aim, Key
 
 _RATE = "mb_per_s"
+_SECONDS: list[tuple[str, str, Literal[">=", "<="], float]] = [
+    ("the leanest second", "least", ">=", 0.95),
+    ("the fullest second", "most", "<=", 1.05),
+    ("the leanest second once one of three ended", "after_least", ">=", 0.95),
+    ("the fullest second once one of three ended", "after_most", "<=", 1.05),
+]
 
 
 def _rate(title: str, measure: str, contender: str, factor: float, of: str) -> Aim:
@@ -56,6 +64,17 @@ def _crowd(size: int) -> list[Aim]:
     ]
 
 
+_LIMITED = [
+    Aim(
+        title=f"a limit of 20 MB/s: {which}",
+        key=Key("limit of 20 MB/s", "flyfs", value),
+        unit="of it",
+        direction=direction,
+        constant=constant,
+    )
+    for which, value, direction, constant in _SECONDS
+]
+
 AIMS = [
     _rate("cold through the supernode: 1.2 x rclone with cache", "cold", "flyfs, supernode", 1.2, "rclone, full"),
     _rate("cold from a peer: 1.5 x rclone with cache", "cold", "flyfs, peer", 1.5, "rclone, full"),
@@ -101,6 +120,15 @@ AIMS = [
     *(aim for size in (4, 10, 30) for aim in _crowd(size)),
     _at_most("10,000 peers come at once: refused", "supernode: burst", "refused", "", 0.0),
     Aim(title="peer to peer", key=Key("peer to peer", "flyfs", _RATE), unit="MB/s", direction=">=", constant=600.0),
+    *_LIMITED,
+    _at_most("demanded under a limit, from the supernode", "demand under a limit", "max_pieces", "piece times", 2.0),
+    Aim(
+        title="demanded under a limit, from a neighbour",
+        key=Key("demand under a limit", "flyfs, peer", "max_pieces"),
+        unit="piece times",
+        direction="<=",
+        constant=2.0,
+    ),
     _at_most("daemon's memory (VmHWM), the most of all", "memory", "daemon_mib", "MiB", 150.0),
 ]
 """In the order of the table."""

@@ -58,7 +58,7 @@ class Supernode:
 
 @contextmanager
 def a_supernode(ground: Ground, *, host: Host = HERE, options: Sequence[str] = ()) -> Iterator[Supernode]:
-    """One with a fresh cache."""
+    """One with a fresh cache, under no limit of anybody else's."""
     with ground.directory("supernode") as cache:
         words = [*host.enter, str(_BIN / "flyfs-supernode"), "--cache", str(cache), "--log-level", "warning"]
         words += [
@@ -69,6 +69,8 @@ def a_supernode(ground: Ground, *, host: Host = HERE, options: Sequence[str] = (
             *host.protection,
             "--allow-origin",
             host.origins,
+            "--runtime-dir",
+            str(ground.scratch / f"{cache.name}-run"),
             *options,
         ]
         log = ground.scratch / f"{cache.name}.log"
@@ -106,6 +108,10 @@ class FlyfsMount:
     def control(self) -> ControlClient:
         """The control socket: a command would take a third of a second of a core."""
         return _daemon(self.runtime, self.mountpoint)
+
+    def command(self, *words: str) -> list[str]:
+        """How a command of ``flyfs`` is started that finds this daemon, and shares its limit."""
+        return [str(_BIN / "flyfs"), *words, "--runtime-dir", str(self.runtime)]
 
     def stored_bytes(self) -> int:
         """What its store holds."""

@@ -42,6 +42,8 @@ def _settings(cache: str, supernode: str) -> PeerSettings:
         allow_origin=(),
         origin_ca=None,
         piece_size=None,
+        rate_limit=None,
+        limit_directories=(Path(cache) / "run",),
         log_level="warning",
     )
 

@@ -25,6 +25,10 @@ DEAD_AFTER_MS = 10_000
 SLOW_AFTER_MS = 60_000
 """The same for who serves: the kernel counts the time in which a live reader takes less than a segment at once (a low limit)."""
 
+UNSENT_BYTES = 128 * KIB
+"""What the kernel takes of who serves beyond what is on its way (``TCP_NOTSENT_LOWAT``). Nothing overtakes it there, and for a
+slow reader it was more than a piece (decision record 13)."""
+
 
 class Receiver(Protocol):
     """Who waits for a body."""
@@ -33,6 +37,8 @@ class Receiver(Protocol):
     """Where the body goes; None once nobody wants it, because the memory may belong to somebody else then."""
 
 
+_TCP_NOTSENT_LOWAT = 25
+"""linux/tcp.h, since Linux 3.12."""
 _LAST_DATA_AT = 52
 """linux/tcp.h: ``tcpi_last_data_recv`` in ``struct tcp_info``, milliseconds."""
 
@@ -48,6 +54,8 @@ def tune(sock: socket.socket, *, serving: bool = False) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SLOW_AFTER_MS if serving else DEAD_AFTER_MS)
+    if serving:
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
 
 def silent_s(sock: socket.socket) -> float:

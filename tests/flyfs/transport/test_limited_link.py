@@ -1,7 +1,9 @@
 """Links under the host's limit: how fast, in which order, and whose fault it is not."""
 
+import fcntl
 import hashlib
 import socket
+import struct
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -15,15 +17,19 @@ from flyfs.core.grid import KIB, MIB
 from flyfs.limit.bucket import Priority
 from flyfs.limit.host_limit import HostLimit
 from flyfs.limit.receive_buffer import BUFFER_US, LEAST_BUFFER_BYTES
+from flyfs.transport.bulk import UNSENT_BYTES, tune
 from flyfs.transport.link import Answer, Body, FileRange, Link, priority_of
 from flyfs.wire.messages import Done, GetPiece, Message, Piece, Ping
-from tests.flyfs.transport.pairs import linked, raw_peer, until
+from tests.flyfs.transport.pairs import connected_sockets, linked, raw_peer, stuffed, until
 from tests.support.builders import a_blob_id
 
 RATE = 8_000_000
 SIZE = 2 * MIB
 BURST = RATE // 50
 SOON_S = 20.0
+
+_SIOCOUTQNSD = 0x894B
+"""linux/sockios.h: bytes that were not sent yet."""
 
 
 def get(piece: int = 0, *, demand: bool = False, background: bool = False) -> GetPiece:
@@ -230,6 +236,16 @@ async def test_what_somebody_waits_for_leaves_before_what_is_queued() -> None:
             while left:
                 left -= len(await peer.stream.receive_some(left))
         assert order == [0, 4, 3, 1, 2]
+
+
+def test_a_slow_reader_leaves_little_in_the_kernel_of_who_serves() -> None:
+    """What lies there leaves before any demand; what waits in the program does not."""
+    dialled, accepted = connected_sockets()
+    with dialled, accepted:
+        tune(accepted, serving=True)
+        assert stuffed(accepted) > UNSENT_BYTES
+        (unsent,) = struct.unpack("i", fcntl.ioctl(accepted.fileno(), _SIOCOUTQNSD, bytes(4)))
+        assert unsent <= 2 * UNSENT_BYTES
 
 
 async def test_what_lies_before_a_demand_on_its_connection_hurries_too(limit: HostLimit) -> None:
